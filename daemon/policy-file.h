@@ -22,3 +22,6 @@ void policy_messages_done(PolicyMessages *messages);
  * Returns 0 and the policy; -EINVAL when messages->errors names what is wrong; -ENOMEM. Warnings may be there in
  * every case. messages must be zeroed or hold earlier messages, and is the caller's to free. */
 int policy_load(const char *config, Policy **ret, PolicyMessages *messages);
+
+/* The same for the system's files in other directories: dirs is NULL-terminated, the most important one first. */
+int policy_load_system(const char *const dirs[], Policy **ret, PolicyMessages *messages);

@@ -94,7 +94,10 @@ typedef struct Policy {
         char **files; /* the files that this was read from, in the order in which they were read */
 } Policy;
 
-/* A Policy with every key at its default and no rule. Returns NULL when out of memory. */
+/* Every key at its default and no rule. */
+extern const Policy policy_defaults;
+
+/* A copy of the defaults on the heap. Returns NULL when out of memory. */
 Policy *policy_new(void);
 /* Takes NULL. Returns NULL. */
 Policy *policy_free(Policy *policy);
@@ -110,6 +113,10 @@ const Rule *policy_find_rule(const Policy *policy, const char *name);
  * value, -ERANGE for one out of range. */
 int port_range_from_string(const char *s, PortRange *ret);
 int address_prefix_from_string(const char *s, AddressPrefix *ret);
+int boolean_from_string(const char *s, bool *ret);
+int number_from_string(const char *s, uint64_t *ret); /* decimal digits only */
+int size_from_string(const char *s, uint64_t *ret);   /* "4096", "64K", "1M", "1G" */
+int usec_from_string(const char *s, uint64_t *ret);   /* "60", "100ms", "1min 30s" */
 
 /* Tables between enums and the words used in files and on the bus. *_from_string() returns the type's _INVALID. */
 const char *shortcut_to_string(Shortcut shortcut);
