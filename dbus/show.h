@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The verbs of meshcutctl that show something. Each asks the daemon, prints, and returns 0 or a negative errno. */
+
+#include "client.h"
+
+typedef struct Options {
+        bool json;
+        bool watch;
+        uint32_t limit;
+} Options;
+
+int show_status(Client *client, const Options *options);
+int show_statistics(Client *client, const Options *options);
+int watch_statistics(Client *client, const Options *options);
+int show_connections(Client *client, const Options *options);
+int show_veths(Client *client, const Options *options);
