@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The kernel's structs, as far as we read them. Offsets are relocated at load (CO-RE), so order and size do not
+ * matter here, only names and types. A field is listed when a program reads it, and not before. */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+        int counter;
+} atomic_t;
+
+typedef struct {
+        __s64 counter;
+} atomic64_t;
+
+typedef struct {
+        atomic_t refs;
+} refcount_t;
+
+struct list_head {
+        struct list_head *next;
+};
+
+struct ns_common {
+        unsigned int inum;
+};
+
+struct net {
+        struct ns_common ns;
+};
+
+struct kernfs_node {
+        __u64 id;
+};
+
+struct cgroup {
+        struct kernfs_node *kn;
+};
+
+struct sock_cgroup_data {
+        struct cgroup *cgroup;
+};
+
+struct file {
+        unsigned int f_flags;
+};
+
+struct socket {
+        struct file *file;
+};
+
+struct in6_addr {
+        union {
+                __u8 u6_addr8[16];
+        } in6_u;
+};
+
+struct sock_common {
+        __be32 skc_daddr;
+        __be32 skc_rcv_saddr;
+        __be16 skc_dport;
+        __u16 skc_num;
+        unsigned short skc_family;
+        volatile unsigned char skc_state;
+        struct {
+                struct net *net;
+        } skc_net;
+        struct in6_addr skc_v6_daddr;
+        struct in6_addr skc_v6_rcv_saddr;
+        atomic64_t skc_cookie;
+        union {
+                unsigned long skc_flags;
+                struct sock *skc_listener; /* of a request socket */
+        };
+};
+
+/* Without PREEMPT_RT a spinlock is a queued spinlock of one word; with it, or on another architecture, these fields
+ * are missing, and a lock of unknown shape is never taken for free. */
+struct qspinlock {
+        atomic_t val;
+};
+
+struct raw_spinlock {
+        struct qspinlock raw_lock;
+};
+
+struct spinlock {
+        struct raw_spinlock rlock;
+};
+
+struct sk_buff_head {
+        __u32 qlen;
+};
+
+struct sock {
+        struct sock_common __sk_common;
+        struct {
+                struct spinlock slock;
+                int owned;
+        } sk_lock;
+        struct sk_buff_head sk_receive_queue;
+        struct {
+                atomic_t rmem_alloc;
+        } sk_backlog;
+        int sk_rcvbuf;
+        __u8 sk_kern_sock : 1;
+        __u8 sk_shutdown;
+        struct socket *sk_socket;
+        void *sk_user_data;
+        struct sock_cgroup_data sk_cgrp_data;
+};
+
+enum sock_flags {
+        SOCK_ZEROCOPY = 18,
+};
+
+struct inet_sock {
+        struct sock sk;
+};
+
+struct tcp_ulp_ops;
+
+struct inet_connection_sock {
+        struct inet_sock icsk_inet;
+        const struct tcp_ulp_ops *icsk_ulp_ops;
+};
+
+struct tcp_sock {
+        struct inet_connection_sock inet_conn;
+        __u32 write_seq;
+        __u32 snd_nxt;
+        __u32 rcv_nxt;
+        __u8 repair : 1;
+        bool is_mptcp;
+};
+
+struct tcp_request_sock {
+        __u32 rcv_isn;
+        __u32 snt_isn;
+};
+
+struct rtnl_link_ops {
+        const char *kind;
+};
+
+struct net_device {
+        unsigned short type;
+        const struct rtnl_link_ops *rtnl_link_ops;
+};
+
+struct sk_buff {
+        struct net_device *dev;
+};
+
+struct sk_psock {
+        struct sk_buff_head ingress_skb;
+        struct list_head ingress_msg;
+        refcount_t refcnt;
+};
+
+struct bpf_sock_ops_kern {
+        struct sock *sk;
+        struct sk_buff *skb;
+};
+
+#pragma clang attribute pop

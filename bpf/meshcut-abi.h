@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The contract between the BPF programs and the daemon: keys, values, reasons. Whatever changes here makes pins of an
+ * older build unusable to a newer one, and the daemon finds that out by itself: it compares the programs' hash. */
+
+#ifndef __bpf__
+#include <assert.h>
+#include <linux/types.h>
+#endif
+
+#define MESHCUT_RULES_MAX 64
+#define MESHCUT_RULE_NAME_SIZE 64
+/* Counters that belong to no rule: connections that no rule matched or that were never looked at. */
+#define MESHCUT_RULE_NONE MESHCUT_RULES_MAX
+
+/* A policy is written into the slot that is not in use; one store in struct control then switches to it. */
+#define MESHCUT_POLICY_SLOTS 2
+
+/* Why a connection was not enrolled: counter socket.connections_left.<name>. */
+#define MESHCUT_LEFT_REASONS(X)                                                                                        \
+        X(OFF, "off")                  /* the shortcut was off when it was established */                              \
+        X(REMOTE, "remote")            /* its peer is not on this host, or outside CgroupRoot= */                      \
+        X(NO_RULE, "no_rule")          /* no rule matches either end */                                                \
+        X(LEAVE, "leave")              /* a rule with Action=leave matches an end */                                   \
+        X(NEW_CGROUP, "new_cgroup")    /* no rule, and an end's cgroup is too young to be known */                     \
+        X(BLOCKING, "blocking")        /* an end is, or seems to be, a blocking socket */                              \
+        X(HELPER_PORT, "helper_port")  /* a protocol that conntrack helpers read: FTP, SIP... */                       \
+        X(INGRESS, "ingress")          /* its packets came in by a device that is neither lo nor a veth */             \
+        X(REPAIR, "repair")            /* TCP_REPAIR: its sequence numbers can be chosen */                            \
+        X(MPTCP, "mptcp")                                                                                              \
+        X(ULP, "ulp")                  /* kTLS or another upper layer protocol */                                      \
+        X(KERNEL, "kernel")            /* the kernel's own socket (NFS, iSCSI...) */                                   \
+        X(SELF, "self")                /* connected to itself */                                                       \
+        X(BUSY, "busy")                /* another product's psock or sk_user_data is on the socket */                  \
+        X(FULL, "full")                /* MaxConnections= reached */
+
+/* Why a message of an enrolled socket went by TCP: counter socket.passed.<name>. */
+#define MESHCUT_PASSED_REASONS(X)                                                                                      \
+        X(OFF, "off")                  /* the shortcut is off, or the policy leaves this connection now */             \
+        X(PENDING, "pending")          /* the peer is not enrolled (yet) */                                            \
+        X(UNACCEPTED, "unaccepted")    /* the peer was not accepted yet, so that its flags are not known */            \
+        X(ORDER, "order")              /* earlier bytes are still on their way by TCP */                               \
+        X(PEER_GONE, "peer_gone")      /* the peer closed, or its sock belongs to another socket now */                \
+        X(UNREAD, "unread")            /* bound on bytes that the receiver has not read */                             \
+        X(QUEUED, "queued")            /* bound on messages that the receiver has not read */                          \
+        X(INTERVAL, "interval")        /* TCPInterval=: TCP stays alive underneath */                                  \
+        X(BLOCKING, "blocking")        /* the receiver turned out to be a blocking socket */                           \
+        X(STATE, "state")              /* the sender is shut down or closing */                                        \
+        X(ZEROCOPY, "zerocopy")        /* SO_ZEROCOPY */                                                               \
+        X(ULP, "ulp")                  /* kTLS was set after the connection was enrolled */                            \
+        X(DEMOTED, "demoted")          /* a stream of small writes on one CPU: on its way back to plain TCP */
+
+#define MESHCUT_ENUM_LEFT(id, name) MESHCUT_LEFT_##id,
+#define MESHCUT_ENUM_PASSED(id, name) MESHCUT_PASSED_##id,
+
+enum meshcut_left { MESHCUT_LEFT_REASONS(MESHCUT_ENUM_LEFT) MESHCUT_LEFT_MAX };
+enum meshcut_passed { MESHCUT_PASSED_REASONS(MESHCUT_ENUM_PASSED) MESHCUT_PASSED_MAX };
+
+/* Counters of one rule on one CPU. */
+struct meshcut_counters {
+        __u64 paired;
+        __u64 closed; /* pairs that ended; paired - closed is the number of active pairs */
+        __u64 demoted;
+        __u64 messages_shortcut;
+        __u64 bytes_shortcut;
+        __u64 bytes_tcp;
+        __u64 left[MESHCUT_LEFT_MAX];
+        __u64 passed[MESHCUT_PASSED_MAX];
+};
+
+/* The one element of the map "control": all that a running connection takes from the daemon, read per message.
+ * "on" stays the first field for ever: "meshcutd --off" writes it in pins of any version. */
+struct meshcut_control {
+        __u32 on;
+        __u32 slot;       /* the policy in force */
+        __u32 generation; /* counts policies: a connection that was judged by an older one is judged anew */
+        __u32 pad;
+        __u64 max_unread;      /* bytes; the receiver's own buffer bounds it further */
+        __u64 max_queued;      /* messages */
+        __u64 tcp_interval_ns;
+};
+
+enum meshcut_override { MESHCUT_OVERRIDE_NONE, MESHCUT_OVERRIDE_ON, MESHCUT_OVERRIDE_OFF };
+
+/* The one element of the map "about": what a daemon that finds the pins needs to know. Not read by programs. */
+struct meshcut_about {
+        __u64 programs_hash; /* of the object file that the programs came from */
+        __u32 max_connections;
+        __u32 override; /* enum meshcut_override: Enable() or Disable() at run time */
+};
+
+/* One policy slot. Bit n of every __u64 mask stands for rule n. */
+struct meshcut_rules {
+        __u64 leave;          /* rules with Action=leave */
+        __u64 allow_blocking;
+        /* Rules without the selector in question: every end satisfies that. */
+        __u64 any_cgroup;
+        __u64 any_port;
+        __u64 any_address;
+        __u64 all; /* rules that exist */
+};
+
+struct meshcut_rule_name {
+        char name[MESHCUT_RULE_NAME_SIZE];
+};
+
+/* Key of "rules_by_cgroup". Every known cgroup is there, with an empty mask when no rule has it. */
+struct meshcut_cgroup_key {
+        __u64 id;
+        __u32 slot;
+        __u32 pad;
+};
+
+/* Key of "rules_by_address", an LPM trie. The slot and the prefix are matched as one bit string. */
+struct meshcut_address_key {
+        __u32 prefix_length; /* in bits, 32 for the slot included */
+        __u32 slot;
+        __u8 address[16]; /* IPv4 is held IPv4-mapped */
+};
+
+/* What policy looks at, for one end of a connection. Ports are in host byte order. */
+struct meshcut_identity {
+        __u64 cgroup;
+        __u8 address[16];
+        __u8 peer_address[16]; /* as this end sees it: NAT may have made it another than the peer's own */
+        __u16 port;
+        __u16 peer_port;
+        __u32 netns; /* inode number, as in /proc/PID/ns/net */
+};
+
+/* Key of "handshakes": the sequence numbers that follow the two SYNs, the same at both ends whatever NAT does. */
+struct meshcut_handshake_key {
+        __u32 client_next;
+        __u32 server_next;
+};
+
+struct meshcut_handshake {
+        struct meshcut_identity server;
+        __u64 client_cookie; /* 0: no client seen yet */
+        __u64 client_sock;
+        __u32 client_seen;     /* a client of this host was matched, enrolled or not */
+        __u32 listener_blocks;
+};
+
+#define MESHCUT_END_SERVER (1U << 0)
+#define MESHCUT_END_OFF (1U << 1)            /* the policy in force leaves this connection */
+#define MESHCUT_END_PASSED (1U << 2)         /* at least one message of this direction went by TCP */
+#define MESHCUT_END_PEER_MAY_BLOCK (1U << 3) /* a rule lets the receiver be a blocking socket */
+#define MESHCUT_END_DEMOTE (1U << 4)         /* leave the sockmap at the first quiet moment */
+#define MESHCUT_END_DEMOTED (1U << 5)        /* left it */
+
+/* Element of "ends", keyed by the socket's cookie: a member of the sockhash. Written by programs that hold that
+ * socket's lock, so without atomics, but for the flags and the peer, which the other end may write too. */
+struct meshcut_end {
+        struct meshcut_identity identity;
+        __u64 peer_cookie; /* 0: not paired yet */
+        __u64 peer_sock;   /* address of the peer's struct sock, good while it still carries peer_cookie */
+        __u64 established_ns;
+        __u64 last_tcp_ns;
+        __u64 messages_shortcut;
+        __u64 bytes_shortcut;
+        __u64 messages_tcp;
+        __u64 bytes_tcp;
+        __u64 flags;
+        __u32 generation;
+        __u32 rule;            /* whose counters this connection moves; MESHCUT_RULE_NONE */
+        __u32 first_seq;       /* write_seq while nothing of this direction went by TCP */
+        __u32 queued;          /* messages handed over since the receiver's queue was seen empty */
+        __u32 streak;          /* small messages sent since the peer was last seen to send */
+        __u32 streak_messages; /* the peer's count of messages at that time */
+        __u32 cpu;             /* where this end's process last ran; MESHCUT_CPU_UNKNOWN */
+        __u32 pad;
+};
+
+#define MESHCUT_CPU_UNKNOWN ((__u32) -1)
+
+_Static_assert(sizeof(struct meshcut_identity) == 48, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_handshake) == 72, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_end) == 152, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");
