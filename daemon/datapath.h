@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The BPF programs and maps of the shortcuts, as the manager sees them. Nothing above uses BPF. */
+
+#include "meshcut-abi.h"
+#include "policy.h"
+#include "util.h"
+
+typedef struct SocketDatapath SocketDatapath;
+
+/* Loads the programs and pins all that a running shortcut needs below state_dir, or adopts what an earlier daemon of
+ * the same build pinned there; pins of another build are turned off and dropped first, and their connections run out
+ * on TCP. Nothing is attached yet and a fresh shortcut is off.
+ *
+ * state_dir: a directory on a bpffs, made when missing. max_connections: of the policy; adopted maps keep their size.
+ * *ret_adopted tells which it was. Returns -EMEDIUMTYPE when state_dir is not on a bpffs. */
+int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketDatapath **ret, bool *ret_adopted);
+/* Closes the handles; pins stay, so that the shortcut outlives a crash. Takes NULL. Returns NULL. */
+SocketDatapath *socket_datapath_free(SocketDatapath *dp);
+DEFINE_CLEANUP(SocketDatapath *, socket_datapath_free);
+
+uint32_t socket_datapath_max_connections(const SocketDatapath *dp);
+
+/* Attaches to a cgroup directory; moves there when attached elsewhere. Does nothing when it is attached there. */
+int socket_datapath_attach(SocketDatapath *dp, const char *cgroup);
+
+/* Puts a policy in force, for running connections too. cgroups are all that exist now, with their paths. */
+typedef struct CgroupPath {
+        uint64_t id;
+        const char *path;
+} CgroupPath;
+int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const CgroupPath *cgroups, size_t n_cgroups);
+/* Follows a cgroup that appeared (path) or went away (path is NULL), for the policy that is in force. */
+int socket_datapath_update_cgroup(SocketDatapath *dp, const Policy *policy, uint64_t id, const char *path);
+
+int socket_datapath_set_on(SocketDatapath *dp, bool on);
+/* Asks the map: "meshcutd --off" may have been there. */
+bool socket_datapath_is_on(const SocketDatapath *dp);
+/* What Enable() and Disable() said at run time; kept in the pins, so that a crash does not undo it. */
+enum meshcut_override socket_datapath_get_override(const SocketDatapath *dp);
+int socket_datapath_set_override(SocketDatapath *dp, enum meshcut_override override);
+
+/* Counters of the rule with this index in the data path, all CPUs together; MESHCUT_RULE_NONE: of no rule. */
+int socket_datapath_read_counters(const SocketDatapath *dp, uint32_t rule, struct meshcut_counters *ret);
+/* The name of the rule that has this index, "" when none has. */
+const char *socket_datapath_rule_name(const SocketDatapath *dp, uint32_t rule);
+
+/* One enrolled pair. Connections whose server end is not established yet are not listed. */
+typedef struct Connection {
+        struct meshcut_end client, server;
+} Connection;
+/* At most limit pairs (0: all), the caller frees *ret. */
+int socket_datapath_list(const SocketDatapath *dp, size_t limit, Connection **ret, size_t *ret_n);
+
+/* Turns the shortcut off, detaches it and removes the pins: what is left in the kernel goes with the last enrolled
+ * connection. */
+int socket_datapath_stop(SocketDatapath *dp);
+
+/* Turns off and detaches what is pinned below state_dir, whatever version it is of, without a SocketDatapath.
+ * Returns 0 also when nothing is there. */
+int datapath_off(const char *state_dir);

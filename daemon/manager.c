@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+#include "manager-bus.h"
+#include "manager.h"
+#include "messages.h"
+#include "stats.h"
+
+static const char *const shortcut_state_names[] = {
+        [SHORTCUT_ACTIVE] = "active",
+        [SHORTCUT_DISABLED] = "disabled",
+        [SHORTCUT_REFUSED] = "refused",
+};
+_Static_assert(ELEMENTSOF(shortcut_state_names) == SHORTCUT_STATE_MAX, "a name for every state");
+
+const char *shortcut_state_to_string(ShortcutState state) {
+        return shortcut_state_names[state];
+}
+
+/* Not part of this version: refused like anything that cannot work here, rather than ignored. */
+#define VETH_REFUSAL "the veth shortcut is not part of this version"
+
+int manager_new(const char *config, const char *state_dir, Manager **ret) {
+        _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(*m));
+        int r;
+
+        if (!m)
+                return -ENOMEM;
+        m->state_dir = strdup(state_dir);
+        m->config = config ? strdup(config) : NULL;
+        if (!m->state_dir || (config && !m->config))
+                return -ENOMEM;
+        r = sd_event_default(&m->event);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(m);
+        return 0;
+}
+
+Manager *manager_free(Manager *m) {
+        if (!m)
+                return NULL;
+        sd_bus_slot_unref(m->vtable);
+        sd_bus_flush_close_unref(m->bus);
+        socket_datapath_free(m->socket);
+        cgroup_tree_free(m->cgroups);
+        policy_free(m->policy);
+        probes_done(&m->probes);
+        sd_event_unref(m->event);
+        free(m->socket_refusal);
+        free(m->config);
+        free(m->state_dir);
+        free(m);
+        return NULL;
+}
+
+ShortcutState manager_shortcut_state(const Manager *m, Shortcut shortcut) {
+        if (shortcut == SHORTCUT_VETH)
+                return m->policy->shortcut[SHORTCUT_VETH] ? SHORTCUT_REFUSED : SHORTCUT_DISABLED;
+        if (m->socket_refusal)
+                return SHORTCUT_REFUSED;
+        return m->socket && socket_datapath_is_on(m->socket) ? SHORTCUT_ACTIVE : SHORTCUT_DISABLED;
+}
+
+const char *manager_refusal(const Manager *m, Shortcut shortcut) {
+        return shortcut == SHORTCUT_VETH ? VETH_REFUSAL : m->socket_refusal;
+}
+
+const char *manager_shortcut_reason(const Manager *m, Shortcut shortcut) {
+        return manager_shortcut_state(m, shortcut) == SHORTCUT_REFUSED ? manager_refusal(m, shortcut) : "";
+}
+
+static void log_messages(const PolicyMessages *messages) {
+        for (char **s = messages->warnings; s && *s; s++)
+                log_event(LOG_WARNING, MESHCUT_MESSAGE_CONFIGURATION_WARNING, NULL, "%s", *s);
+        for (char **s = messages->errors; s && *s; s++)
+                log_event(LOG_ERR, MESHCUT_MESSAGE_CONFIGURATION_INVALID, NULL, "%s", *s);
+}
+
+static void on_cgroup_changed(const Cgroup *cgroup, bool added, void *userdata) {
+        Manager *m = userdata;
+        int r;
+
+        /* Before the policy is applied there is nothing to follow: it takes in all that is known then. */
+        if (!m->socket || !m->policy_applied)
+                return;
+        r = socket_datapath_update_cgroup(m->socket, m->policy, cgroup->id, added ? cgroup->path : NULL);
+        if (r < 0)
+                log_warning("Cannot follow cgroup %s: %s", cgroup->path, strerror(-r));
+}
+
+static int open_cgroups(Manager *m, const Policy *policy, CgroupTree **ret) {
+        _cleanup_free_ char *mount = NULL;
+        const char *root = policy->cgroup_root;
+        int r;
+
+        if (!root) {
+                r = cgroup_find_mount(&mount);
+                if (r < 0) {
+                        log_event(LOG_ERR, MESHCUT_MESSAGE_CGROUP_ROOT_MISSING, NULL,
+                                  "cgroup v2 is not mounted: %s", strerror(-r));
+                        return r;
+                }
+                root = mount;
+        }
+        r = cgroup_tree_new(root, m->event, on_cgroup_changed, m, ret);
+        if (r < 0)
+                log_event(LOG_ERR, MESHCUT_MESSAGE_CGROUP_ROOT_MISSING, LOG_FIELDS("MESHCUT_CGROUP", root),
+                          "CgroupRoot=%s cannot be used: %s", root,
+                          r == -ENOTTY ? "not a directory of cgroup v2" : strerror(-r));
+        return r;
+}
+
+static int apply_policy(Manager *m, const Policy *policy, const CgroupTree *tree) {
+        _cleanup_free_ CgroupPath *paths = NULL;
+        const Cgroup *cgroups;
+        size_t n;
+
+        cgroups = cgroup_tree_list(tree, &n);
+        paths = calloc(n + 1, sizeof(*paths));
+        if (!paths)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                paths[i] = (CgroupPath){ cgroups[i].id, cgroups[i].path };
+        return socket_datapath_apply(m->socket, policy, paths, n);
+}
+
+static bool wants_socket(const Manager *m) {
+        switch (socket_datapath_get_override(m->socket)) {
+        case MESHCUT_OVERRIDE_ON:
+                return true;
+        case MESHCUT_OVERRIDE_OFF:
+                return false;
+        default:
+                return m->policy->shortcut[SHORTCUT_SOCKET];
+        }
+}
+
+static int reconcile_socket(Manager *m) {
+        bool adopted;
+        int r;
+
+        free(TAKE_PTR(m->socket_refusal));
+        r = probes_refuse_socket(&m->probes, m->policy->allowed_quirks, &m->socket_refusal);
+        if (r < 0)
+                return r;
+        if (m->socket_refusal) {
+                /* Pins of an earlier daemon may still be at work. */
+                r = m->socket ? socket_datapath_stop(m->socket) : datapath_off(m->state_dir);
+                m->socket = socket_datapath_free(m->socket);
+                m->policy_applied = false;
+                return r;
+        }
+        if (!m->socket) {
+                r = socket_datapath_new(m->state_dir, m->policy->max_connections, &m->socket, &adopted);
+                if (r < 0)
+                        return r;
+                if (adopted)
+                        log_event(LOG_NOTICE, MESHCUT_MESSAGE_PINS_ADOPTED, NULL,
+                                  "Going on with the shortcut that an earlier daemon left in %s", m->state_dir);
+        }
+        if (!m->policy_applied) {
+                r = apply_policy(m, m->policy, m->cgroups);
+                if (r < 0)
+                        return r;
+                m->policy_applied = true;
+        }
+        r = socket_datapath_attach(m->socket, cgroup_tree_root(m->cgroups));
+        if (r < 0)
+                return r;
+        return socket_datapath_set_on(m->socket, wants_socket(m));
+}
+
+static void announce(Manager *m, Shortcut shortcut) {
+        ShortcutState state = manager_shortcut_state(m, shortcut);
+        const char *name = shortcut_to_string(shortcut), *reason = manager_shortcut_reason(m, shortcut);
+
+        if (state == m->announced[shortcut])
+                return;
+        m->announced[shortcut] = state;
+        if (state == SHORTCUT_REFUSED)
+                log_event(LOG_WARNING, MESHCUT_MESSAGE_SHORTCUT_REFUSED,
+                          LOG_FIELDS("MESHCUT_SHORTCUT", name, "MESHCUT_REASON", reason), "Shortcut %s is refused: %s",
+                          name, reason);
+        else
+                log_event(LOG_INFO, state == SHORTCUT_ACTIVE ? MESHCUT_MESSAGE_SHORTCUT_ENABLED
+                                                             : MESHCUT_MESSAGE_SHORTCUT_DISABLED,
+                          LOG_FIELDS("MESHCUT_SHORTCUT", name), "Shortcut %s is %s", name,
+                          shortcut_state_to_string(state));
+        manager_bus_announce_shortcut(m, shortcut);
+}
+
+/* The only place that loads, attaches and writes maps: makes what is there what is wanted. */
+static int manager_reconcile(Manager *m) {
+        int r = reconcile_socket(m);
+
+        for (Shortcut s = 0; s < SHORTCUT_MAX; s++)
+                announce(m, s);
+        if (r < 0)
+                log_error("Cannot set up the socket shortcut: %s",
+                          r == -EMEDIUMTYPE ? "the state directory is not on a mounted bpffs" : strerror(-r));
+        return r;
+}
+
+int manager_reload(Manager *m, PolicyMessages *messages) {
+        _cleanup_policy_free_ Policy *policy = NULL;
+        _cleanup_(cgroup_tree_freep) CgroupTree *tree = NULL;
+        int r;
+
+        (void) sd_notify(false, "RELOADING=1");
+        r = policy_load(m->config, &policy, messages);
+        log_messages(messages);
+        if (r >= 0)
+                r = open_cgroups(m, policy, &tree);
+        /* The new policy is built aside in the map's other slot: when that fails, the old one is still in force. */
+        if (r >= 0 && m->socket)
+                r = apply_policy(m, policy, tree);
+        if (r >= 0) {
+                if (m->socket && policy->max_connections != socket_datapath_max_connections(m->socket))
+                        log_warning("MaxConnections=%u takes effect when the service is started anew",
+                                    policy->max_connections);
+                policy_free(m->policy);
+                m->policy = TAKE_PTR(policy);
+                cgroup_tree_free(m->cgroups);
+                m->cgroups = TAKE_PTR(tree);
+                r = manager_reconcile(m);
+                manager_bus_announce_configuration(m);
+                log_event(LOG_INFO, MESHCUT_MESSAGE_CONFIGURATION_RELOADED, NULL, "Configuration reloaded");
+        }
+        (void) sd_notify(false, "READY=1");
+        return r;
+}
+
+int manager_set_shortcuts(Manager *m, unsigned shortcuts, bool on, Shortcut *ret_refused) {
+        int r = 0;
+
+        for (Shortcut s = 0; on && s < SHORTCUT_MAX; s++)
+                if ((shortcuts & (1U << s)) && manager_refusal(m, s)) {
+                        *ret_refused = s;
+                        return -EOPNOTSUPP;
+                }
+        if ((shortcuts & (1U << SHORTCUT_SOCKET)) && m->socket) {
+                r = socket_datapath_set_override(m->socket, on ? MESHCUT_OVERRIDE_ON : MESHCUT_OVERRIDE_OFF);
+                if (r >= 0)
+                        r = manager_reconcile(m);
+        }
+        return r;
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        PolicyMessages messages = {};
+        Manager *m = userdata;
+        int r = manager_reload(m, &messages);
+
+        if (r < 0)
+                log_error("Reload failed, the old configuration stays in force: %s", strerror(-r));
+        policy_messages_done(&messages);
+        return 0;
+}
+
+static int handle_signals(Manager *m) {
+        sigset_t mask;
+        int r;
+
+        sigemptyset(&mask);
+        sigaddset(&mask, SIGTERM);
+        sigaddset(&mask, SIGINT);
+        sigaddset(&mask, SIGHUP);
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+                return -errno;
+        r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(m->event, NULL, SIGINT, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(m->event, NULL, SIGHUP, on_hangup, m);
+        return r;
+}
+
+static void log_started(const Manager *m) {
+        ShortcutState socket = manager_shortcut_state(m, SHORTCUT_SOCKET), veth = manager_shortcut_state(m, SHORTCUT_VETH);
+        const char *reason = manager_shortcut_reason(m, SHORTCUT_SOCKET);
+
+        for (int i = 0; i < PROBE_MAX; i++)
+                log_debug("Kernel probe %s: %s, %s", probe_to_string(i),
+                          m->probes.features[i].passed ? "passed" : "not passed", m->probes.features[i].seen);
+        log_event(LOG_INFO, MESHCUT_MESSAGE_STARTED, LOG_FIELDS("MESHCUT_REASON", isempty(reason) ? NULL : reason),
+                  "meshcut " MESHCUT_VERSION " started: socket %s, veth %s, %zu rules, below %s%s%s",
+                  shortcut_state_to_string(socket), shortcut_state_to_string(veth), m->policy->n_rules,
+                  cgroup_tree_root(m->cgroups), isempty(reason) ? "" : ": ", reason);
+        (void) sd_notifyf(false, "READY=1\nSTATUS=socket %s, veth %s", shortcut_state_to_string(socket),
+                          shortcut_state_to_string(veth));
+}
+
+int manager_start(Manager *m) {
+        /* Kernels before 5.11 charge maps here; later ones ignore it. */
+        struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+        PolicyMessages messages = {};
+        int r;
+
+        r = policy_load(m->config, &m->policy, &messages);
+        log_messages(&messages);
+        policy_messages_done(&messages);
+        if (r < 0)
+                return r;
+        r = handle_signals(m);
+        if (r < 0)
+                return r;
+        r = open_cgroups(m, m->policy, &m->cgroups);
+        if (r < 0)
+                return r;
+        (void) setrlimit(RLIMIT_MEMLOCK, &unlimited);
+        r = probes_run(&m->probes);
+        if (r < 0)
+                return r;
+        for (Shortcut s = 0; s < SHORTCUT_MAX; s++)
+                m->announced[s] = SHORTCUT_STATE_MAX;
+        r = manager_bus_connect(m);
+        if (r < 0)
+                return r;
+        r = manager_reconcile(m);
+        if (r < 0)
+                return r;
+        r = sd_event_set_watchdog(m->event, true);
+        if (r < 0)
+                return r;
+        log_started(m);
+        return 0;
+}
+
+static void stop_shortcuts(Manager *m) {
+        struct meshcut_counters sum = {}, of_rule;
+        uint64_t remaining;
+        char number[24];
+
+        for (uint32_t rule = 0; m->socket && rule <= MESHCUT_RULE_NONE; rule++)
+                if (socket_datapath_read_counters(m->socket, rule, &of_rule) >= 0)
+                        counters_add(&sum, &of_rule);
+        remaining = sum.paired > sum.closed ? sum.paired - sum.closed : 0;
+        if (m->socket && socket_datapath_stop(m->socket) < 0)
+                log_error("Cannot turn off the socket shortcut");
+        snprintf(number, sizeof(number), "%lu", remaining);
+        log_event(LOG_INFO, MESHCUT_MESSAGE_STOPPED, LOG_FIELDS("MESHCUT_CONNECTIONS", number),
+                  "meshcut stopped; %s enrolled connections go on by TCP until they close", number);
+}
+
+int manager_loop(Manager *m) {
+        int r = sd_event_loop(m->event);
+
+        (void) sd_notify(false, "STOPPING=1");
+        stop_shortcuts(m);
+        return r;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Behaviours of this kernel that the shortcuts depend on, each tried on sockets of our own. */
+
+#include "util.h"
+
+typedef enum ProbeId {
+        PROBE_KERNEL_VERSION,
+        PROBE_SOCKMAP,
+        PROBE_FIONREAD,
+        PROBE_TCP_AFTER_REDIRECT,
+        PROBE_TRACING,
+        PROBE_MAX,
+} ProbeId;
+
+typedef struct Feature {
+        bool passed;
+        char *seen; /* what was seen, or why it could not be tried */
+} Feature;
+
+typedef struct Probes {
+        Feature features[PROBE_MAX];
+} Probes;
+
+/* The name of a probe on the bus. */
+const char *probe_to_string(ProbeId id);
+
+/* Tries everything. A probe that cannot be tried has not passed, and says why. Returns -ENOMEM only. */
+int probes_run(Probes *ret);
+void probes_done(Probes *probes);
+
+/* Why the socket shortcut may not run here, given the quirks that the operator accepts (bits of 1 << Quirk); 0 and
+ * NULL when it may. The caller frees *ret_reason. Returns -ENOMEM only. */
+int probes_refuse_socket(const Probes *probes, uint64_t allowed_quirks, char **ret_reason);
