@@ -86,7 +86,10 @@ static int apply_entry(Policy *policy, const PolicyIndex *index, const IndexEntr
         name = format_string("%s%s%s:%s", key->section, blank, entry->rule, key->name);
         if (!name)
                 return -ENOMEM;
-        value = iniparser_getstring(values, name, "");
+        value = iniparser_getstring(values, name, NULL);
+        if (!value)
+                return policy_complain(&index->messages->errors, "%s:%u: [%s%s%s] %s: iniparser does not find it",
+                                       index->path, entry->line, key->section, blank, entry->rule, key->name);
         if (!*value && key->size > 0) {
                 memcpy((char *) target + key->offset, (const char *) defaults + key->offset, key->size);
                 return 0;

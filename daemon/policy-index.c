@@ -243,13 +243,15 @@ int policy_index_read(PolicyIndex *index, FILE *file) {
         int r;
 
         for (unsigned number = 1; (length = getline(&line, &allocated, file)) >= 0; number++) {
-                const char *start = line + strspn(line, BLANKS);
-                bool comment = *start == '#' || *start == ';';
+                const char *start;
+                bool comment;
 
-                while (length > 0 && memchr(BLANKS "\r\n", line[length - 1], 4))
-                        length--;
                 if (number == 1 && length >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0)
                         memset(line, ' ', 3); /* a byte order mark */
+                start = line + strspn(line, BLANKS);
+                comment = *start == '#' || *start == ';';
+                while (length > 0 && memchr(BLANKS "\r\n", line[length - 1], 4))
+                        length--;
                 if (!is_text(line, length))
                         flaw = "holds bytes that are not text";
                 if (first == 0)
