@@ -44,6 +44,12 @@ cleanup() {
         set +e
 
         daemon_stop
+        if ((status != 0 && status != 77)) && [[ -s $SCRATCH/daemon.log ]]; then
+                say "---- the daemon's log"
+                tail -n 60 "$SCRATCH/daemon.log" >&2
+        fi
+        # The shell would report each of its jobs as killed.
+        exec 2>/dev/null
         if [[ -d $CG_TOP ]]; then
                 echo 1 >"$CG_TOP/cgroup.kill"
                 for ((i = 0; i < 100; i++)); do
@@ -54,10 +60,6 @@ cleanup() {
         for name in /run/netns/meshcut-"$ID"-*; do
                 [[ -e $name ]] && ip netns del "${name##*/}"
         done
-        if ((status != 0 && status != 77)) && [[ -s $SCRATCH/daemon.log ]]; then
-                say "---- the daemon's log"
-                tail -n 60 "$SCRATCH/daemon.log" >&2
-        fi
         if [[ -n $SCRATCH ]]; then
                 mountpoint -q "$SCRATCH/bpf" && umount "$SCRATCH/bpf"
                 rm -rf --one-file-system "$SCRATCH"
@@ -82,22 +84,21 @@ mount -t bpf bpf "$SCRATCH/bpf"
 
 # ---- where commands run ----
 
-# at CGROUP NS CMD...: CGROUP is below $CG unless it starts with /; NS is a name given to ns_add, or - for none. Only the
-# network namespace is entered (`ip netns exec` would hide the cgroup tree). The PID of a background call is the command's.
-at() {
+# at_exec CGROUP NS CMD...: CGROUP is below $CG unless it starts with /; NS is a name given to ns_add, or - for none. Only the
+# network namespace is entered (`ip netns exec` would hide the cgroup tree). Replaces the shell, so that in the background
+# $! is CMD's PID.
+at_exec() {
         local cgroup=$1 ns=$2
         shift 2
         [[ $cgroup == /* ]] || cgroup=$CG/$cgroup
         mkdir -p "$cgroup"
         [[ $ns == - ]] || set -- nsenter --net="/run/netns/meshcut-$ID-$ns" "$@"
         # shellcheck disable=SC2016
-        sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$cgroup" "$@"
+        exec sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$cgroup" "$@"
 }
 
-# The same, but a signal to this shell is handled at once, not when CMD ends. For what takes long.
-at_long() {
-        at "$@" &
-        wait $!
+at() {
+        (at_exec "$@")
 }
 
 in_cgroup() {
@@ -181,11 +182,11 @@ bus_start() {
 		  <include ignore_missing="yes">$conf</include>
 		</busconfig>
 	EOF
-        at "$CG_TOP/infra" - dbus-daemon --config-file="$SCRATCH/bus.conf" --nofork --nopidfile --nosyslog \
+        at_exec "$CG_TOP/infra" - dbus-daemon --config-file="$SCRATCH/bus.conf" --nofork --nopidfile --nosyslog \
                 >"$SCRATCH/bus.log" 2>&1 &
         eventually 5 test -S "$SCRATCH/bus" || fail "the bus does not start: $(cat "$SCRATCH/bus.log")"
         # All that the daemon would tell systemd.
-        at "$CG_TOP/infra" - socat -u "UNIX-RECV:$SCRATCH/notify" "OPEN:$SCRATCH/notified,creat,append" &
+        at_exec "$CG_TOP/infra" - socat -u "UNIX-RECV:$SCRATCH/notify" "OPEN:$SCRATCH/notified,creat,append" &
         eventually 5 test -S "$SCRATCH/notify"
 }
 
@@ -217,7 +218,7 @@ daemon_start() {
         need_daemon
         [[ -S $SCRATCH/bus ]] || bus_start
         : >"$SCRATCH/notified"
-        NOTIFY_SOCKET=$SCRATCH/notify at "$CG_TOP/infra" - "$MESHCUTD" --config="$SCRATCH/meshcut.conf" \
+        NOTIFY_SOCKET=$SCRATCH/notify at_exec "$CG_TOP/infra" - "$MESHCUTD" --config="$SCRATCH/meshcut.conf" \
                 --state-dir="$SCRATCH/bpf/meshcut" >>"$SCRATCH/daemon.log" 2>&1 &
         DAEMON_PID=$!
         eventually 20 daemon_ready_or_gone || fail "the daemon is not ready after 20 s"

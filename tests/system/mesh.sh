@@ -47,7 +47,7 @@ sidecar_listen() {
 mesh_service() { # NS NAME CMD...: in the cgroup that systemd would give it
         local ns=$1 name=$2
         shift 2
-        at "system.slice/$name.service" "$ns" "$@" >"$SCRATCH/$name.log" 2>&1 &
+        at_exec "system.slice/$name.service" "$ns" "$@" >"$SCRATCH/$name.log" 2>&1 &
         MESH_PID[$name]=$!
 }
 

@@ -44,9 +44,9 @@ assert_eq "SocketShortcut after errors" "$(property SocketShortcut)" active
 
 say "while a connection lives"
 ns_add host
-at server host "$TOOLS/rr" --listen 127.0.0.1:7001 &
+at_exec server host "$TOOLS/rr" --listen 127.0.0.1:7001 &
 eventually 5 listening host 7001
-at client host "$TOOLS/rr" --connect 127.0.0.1:7001 --seconds 3 >"$SCRATCH/rr" &
+at_exec client host "$TOOLS/rr" --connect 127.0.0.1:7001 --seconds 3 >"$SCRATCH/rr" &
 client=$!
 sleep 1
 assert_eq "connections active" "$(counter socket.connections_active)" 1

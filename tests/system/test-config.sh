@@ -15,9 +15,9 @@ bad() { # WHAT PATTERN, configuration on stdin
         assert_fails "--check: $1" "$2" check
         BAD+=("$1")
         PATTERNS+=("$2")
-        FILES+=("$(cat "$conf"; echo .)")
+        cp "$conf" "$SCRATCH/bad${#BAD[@]}"
 }
-BAD=() PATTERNS=() FILES=()
+BAD=() PATTERNS=()
 
 bad "bad CIDR" 'meshcut\.conf:6: \[Rule x\] Address: ' <<<$'[Rule x]\nAction=shortcut\nAddress=10.0.0.0/33'
 bad "bad IPv6 CIDR" 'meshcut\.conf:6: \[Rule x\] Address: ' <<<$'[Rule x]\nAction=shortcut\nAddress=fd00::/8 fd00::zz/8'
@@ -60,10 +60,10 @@ start() {
         return 1
 }
 bus_start
-printf '%s' "${FILES[0]%.}" >"$conf"
-assert_fails "start: ${BAD[0]}" "${PATTERNS[0]}" start
-printf '%s' "${FILES[10]%.}" >"$conf"
-assert_fails "start: ${BAD[10]}" "${PATTERNS[10]}" start
+for i in 0 $((${#BAD[@]} - 1)); do
+        cp "$SCRATCH/bad$((i + 1))" "$conf"
+        assert_fails "start: ${BAD[i]}" "${PATTERNS[i]}" start
+done
 
 configure_all
 daemon_start_active
@@ -78,7 +78,7 @@ reload_error() {
         dbus-send --bus="$DBUS_SYSTEM_BUS_ADDRESS" --print-reply --dest=org.meshcut1 /org/meshcut1 org.meshcut1.Manager.Reload
 }
 for i in "${!BAD[@]}"; do
-        printf '%s' "${FILES[i]%.}" >"$conf"
+        cp "$SCRATCH/bad$((i + 1))" "$conf"
         assert_fails "reload: ${BAD[i]}" "org\.meshcut1\.Error\.InvalidConfiguration: .*${PATTERNS[i]}" reload_error
 done
 assert_eq "after bad reloads the old policy: paired" "$(paired)" 1

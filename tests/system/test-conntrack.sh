@@ -29,10 +29,10 @@ done
 in_ns b sh -c "cd /proc/sys/net/netfilter; echo $TIMEOUT >nf_conntrack_tcp_timeout_established; echo 0 >nf_conntrack_tcp_loose"
 
 start_pair() { # ADDRESS SECONDS
-        at server b "$TOOLS/rr" --listen "${3:-0.0.0.0}:7001" &
+        at_exec server b "$TOOLS/rr" --listen "${3:-0.0.0.0}:7001" &
         SERVER=$!
         eventually 5 listening b 7001
-        at client a "$TOOLS/rr" --connect "$1:7000" --seconds "$2" >"$SCRATCH/client" 2>&1 &
+        at_exec client a "$TOOLS/rr" --connect "$1:7000" --seconds "$2" >"$SCRATCH/client" 2>&1 &
         CLIENT=$!
 }
 stop_server() {

@@ -12,9 +12,9 @@ ns_link a b 10.77.1
 # exchange SECONDS SEED SERVER_ADDRESS: fails with the tools' own words.
 exchange() {
         local server
-        at server b "$TOOLS/integrity" --listen "$3:7001" --port2 7002 >"$SCRATCH/server" 2>&1 &
+        at_exec server b "$TOOLS/integrity" --listen "$3:7001" --port2 7002 >"$SCRATCH/server" 2>&1 &
         server=$!
-        at client a "$TOOLS/integrity" --connect "$3:7001" --port2 7002 --seconds "$1" --seed "$2" \
+        at_exec client a "$TOOLS/integrity" --connect "$3:7001" --port2 7002 --seconds "$1" --seed "$2" \
                 >"$SCRATCH/client" 2>&1 &
         wait $! || fail "client: $(tail -n 3 "$SCRATCH/client"); server: $(tail -n 3 "$SCRATCH/server")"
         wait $server || fail "server: $(tail -n 3 "$SCRATCH/server")"

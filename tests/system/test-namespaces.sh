@@ -25,11 +25,11 @@ for pair in 1 2; do
                 4) server=10.77.1.2 port=7001 ;;
                 6) server='[fd77:10:77:1::2]' port=7011 ;;
                 esac
-                at server$pair b$pair "$TOOLS/integrity" --listen "$server:$port" --port2 $((port + 1)) \
+                at_exec server$pair b$pair "$TOOLS/integrity" --listen "$server:$port" --port2 $((port + 1)) \
                         >"$SCRATCH/server$pair$family" 2>&1 &
                 pids+=($!)
                 # A seed of its own: a byte that crossed would be a wrong one.
-                at client$pair a$pair "$TOOLS/integrity" --connect "$server:$port" --port2 $((port + 1)) \
+                at_exec client$pair a$pair "$TOOLS/integrity" --connect "$server:$port" --port2 $((port + 1)) \
                         --connections 16 --seconds 5 --seed $((pair * 10 + family)) >"$SCRATCH/client$pair$family" 2>&1 &
                 pids+=($!)
         done

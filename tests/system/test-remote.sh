@@ -8,8 +8,8 @@ ROUNDS=7
 configure_all
 daemon_start_active
 ns_add host
-at server host "$TOOLS/rr" --listen 127.0.0.1:7001 --cpu 0 &
-at "$CG_TOP/outside" host "$TOOLS/rr" --listen '[::1]:7002' --cpu 0 &
+at_exec server host "$TOOLS/rr" --listen 127.0.0.1:7001 --cpu 0 &
+at_exec "$CG_TOP/outside" host "$TOOLS/rr" --listen '[::1]:7002' --cpu 0 &
 eventually 5 listening host 7001
 eventually 5 listening host 7002
 
