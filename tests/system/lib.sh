@@ -238,14 +238,13 @@ daemon_stop() {
         [[ -n $DAEMON_PID ]] || return 0
         local pid=$DAEMON_PID i
         DAEMON_PID=
-        kill -TERM "$pid" 2>/dev/null
+        kill -TERM "$pid" 2>/dev/null || true
         for ((i = 0; i < 200; i++)); do
                 kill -0 "$pid" 2>/dev/null || break
                 sleep 0.05
         done
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-        return 0
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
 }
 
 bus_call() { # METHOD [SIGNATURE ARGS...]

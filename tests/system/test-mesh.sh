@@ -23,7 +23,7 @@ all_paired() {
         shift
         opened=$(mesh_opened)
         mark
-        "$@" >"$SCRATCH/out" 2>&1 || fail "$what: $(cat "$SCRATCH/out")"
+        ("$@") >"$SCRATCH/out" 2>&1 || fail "$what: $(cat "$SCRATCH/out")"
         opened=$(($(mesh_opened) - opened))
         assert_ge "$what: connections" $opened 1
         # wrk tries its address with a blocking connection first, and sends nothing on it.
