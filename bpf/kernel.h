@@ -131,6 +131,7 @@ struct tcp_sock {
         __u32 write_seq;
         __u32 snd_nxt;
         __u32 rcv_nxt;
+        __u32 notsent_lowat;
         __u8 repair : 1;
         bool is_mptcp;
 };

@@ -49,7 +49,7 @@
         X(STATE, "state")              /* the sender is shut down or closing */                                        \
         X(ZEROCOPY, "zerocopy")        /* SO_ZEROCOPY */                                                               \
         X(ULP, "ulp")                  /* kTLS was set after the connection was enrolled */                            \
-        X(DEMOTED, "demoted")          /* a stream of small writes on one CPU: on its way back to plain TCP */
+        X(DEMOTED, "demoted")          /* a stream that plain TCP does better: on its way out of the sockmap */
 
 #define MESHCUT_ENUM_LEFT(id, name) MESHCUT_LEFT_##id,
 #define MESHCUT_ENUM_PASSED(id, name) MESHCUT_PASSED_##id,
@@ -167,10 +167,10 @@ struct meshcut_end {
         __u32 rule;            /* whose counters this connection moves; MESHCUT_RULE_NONE */
         __u32 first_seq;       /* write_seq while nothing of this direction went by TCP */
         __u32 queued;          /* messages handed over since the receiver's queue was seen empty */
-        __u32 streak;          /* small messages sent since the peer was last seen to send */
+        __u32 streak;          /* messages sent since the peer was last seen to send */
+        __u32 streak_bytes;
         __u32 streak_messages; /* the peer's count of messages at that time */
         __u32 cpu;             /* where this end's process last ran; MESHCUT_CPU_UNKNOWN */
-        __u32 pad;
 };
 
 #define MESHCUT_CPU_UNKNOWN ((__u32) -1)

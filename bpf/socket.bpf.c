@@ -23,13 +23,31 @@
 #define SEND_SHUTDOWN 2
 #define PSOCK_FLAGS 7UL /* low bits of sk_user_data */
 #define E2BIG 7
-/* A stream of writes below this size is cheaper by plain TCP when both ends share a CPU: TCP merges them. */
-#define SMALL_MESSAGE 8192
-#define STREAK 32
+#define SOL_TCP 6
+#define TCP_NOTSENT_LOWAT 25
+/* A one-way stream is cheaper by plain TCP when its messages are smaller than this on average: in a sockmap each write
+ * stays a message of its own, while TCP merges them. Where sender and receiver share a CPU that shows at once, where they
+ * do not it costs less, and a connection that is also used for requests should not be lost for one long answer. */
+#define STREAM_SAME_CPU_BYTES 8192
+#define STREAM_SAME_CPU_MESSAGES 32
+#define STREAM_OTHER_CPU_BYTES 49152
+#define STREAM_OTHER_CPU_MESSAGES 512
 /* Looking whether the receiver's queue is empty costs three reads; below this many it does not matter. */
 #define QUEUED_UNCHECKED 128
 
 char _license[] SEC("license") = "GPL";
+
+/* Set by the daemon before load: this kernel (6.2 and later) has bpf_rdonly_cast(). */
+const volatile bool has_rdonly_cast;
+
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+/* Reads a field of a kernel struct at an address that is only a number. With the cast this is one load instruction, else
+ * a helper call; the message path has a dozen of them. */
+#define LOAD(type, address, field)                                                                                 \
+        (has_rdonly_cast                                                                                           \
+                 ? ((type *) bpf_rdonly_cast((void *) (address), bpf_core_type_id_kernel(type)))->field            \
+                 : BPF_CORE_READ((type *) (address), field))
 
 struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -132,7 +150,7 @@ static __always_inline bool is_blocking(struct sock *sk) {
 }
 
 static __always_inline struct sk_psock *psock_of(struct sock *sk) {
-        return (struct sk_psock *) ((unsigned long) BPF_CORE_READ(sk, sk_user_data) & ~PSOCK_FLAGS);
+        return (struct sk_psock *) ((unsigned long) LOAD(struct sock, sk, sk_user_data) & ~PSOCK_FLAGS);
 }
 
 /* Protocols that carry addresses or ports in their payload, which a conntrack helper has to see. */
@@ -169,8 +187,22 @@ static __always_inline int refuse_socket(struct sock *sk) {
         return -1;
 }
 
+/* When a receiver's bound is reached, a sender spills into TCP until its send buffer is full, and can be handed over
+ * again only when all of that has arrived: a stream would never come back from megabytes of it. So a member takes no
+ * more than one message that TCP cannot send yet, then blocks (or gives EAGAIN) until it is sent. */
+#define UNSENT_LIMIT 1
+
+static __always_inline void limit_unsent(struct bpf_sock_ops *ctx, struct sock *sk, bool on) {
+        int limit = on ? UNSENT_LIMIT : 0;
+
+        /* An application's own choice stays. */
+        if (BPF_CORE_READ((struct tcp_sock *) sk, notsent_lowat) == (on ? 0 : UNSENT_LIMIT))
+                bpf_setsockopt(ctx, SOL_TCP, TCP_NOTSENT_LOWAT, &limit, sizeof(limit));
+}
+
 /* Adds the socket of ctx to the sockhash, and its record to the ends. Returns -1, or why not. */
-static __always_inline int enrol(struct bpf_sock_ops *ctx, __u64 cookie, struct meshcut_end *end) {
+static __always_inline int enrol(struct bpf_sock_ops *ctx, struct sock *sk, __u64 cookie,
+                                 struct meshcut_end *end) {
         long r;
 
         if (bpf_map_update_elem(&ends, &cookie, end, BPF_ANY) != 0)
@@ -180,6 +212,7 @@ static __always_inline int enrol(struct bpf_sock_ops *ctx, __u64 cookie, struct 
                 bpf_map_delete_elem(&ends, &cookie);
                 return r == -E2BIG ? MESHCUT_LEFT_FULL : MESHCUT_LEFT_BUSY;
         }
+        limit_unsent(ctx, sk, true);
         /* Other programs may have asked for callbacks of their own. */
         bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG |
                                                BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
@@ -250,7 +283,7 @@ static __always_inline void on_client(struct bpf_sock_ops *ctx, struct sock *sk)
                 end_init(&end, sk, &verdict, c);
                 end.flags = verdict.server_may_block ? MESHCUT_END_PEER_MAY_BLOCK : 0;
                 cookie = bpf_get_socket_cookie(ctx);
-                left = enrol(ctx, cookie, &end);
+                left = enrol(ctx, sk, cookie, &end);
         }
         if (left >= 0) {
                 count_left(verdict.rule, left);
@@ -276,7 +309,8 @@ static __always_inline bool came_from_this_host(struct bpf_sock_ops *ctx) {
 }
 
 /* Tells an end that its peer will not come, or has to go: both leave the sockmap at their first quiet moment. The
- * fetching atomics order the flag against the psock references that on_segment() reads. */
+ * fetching atomic orders the flag before the psock references that on_segment() reads: a sender takes its reference,
+ * an atomic too, before the program looks at the flag. */
 static __always_inline void demote(struct meshcut_end *end) {
         __sync_fetch_and_or(&end->flags, MESHCUT_END_OFF | MESHCUT_END_DEMOTE);
 }
@@ -324,7 +358,7 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
                 end.flags = MESHCUT_END_SERVER | (verdict.client_may_block ? MESHCUT_END_PEER_MAY_BLOCK : 0);
                 end.peer_sock = known.client_sock;
                 end.peer_cookie = known.client_cookie;
-                left = enrol(ctx, cookie, &end);
+                left = enrol(ctx, sk, cookie, &end);
         }
         if (left >= 0) {
                 count_left(verdict.rule, left);
@@ -348,44 +382,53 @@ static __always_inline void on_close(struct bpf_sock_ops *ctx) {
         bpf_map_delete_elem(&ends, &cookie);
 }
 
-static __always_inline bool psock_is_quiet(struct sk_psock *psock) {
-        return psock && BPF_CORE_READ(psock, refcnt.refs.counter) == 1 &&
-               BPF_CORE_READ(psock, ingress_skb.qlen) == 0 &&
-               BPF_CORE_READ(psock, ingress_msg.next) ==
-                       (struct list_head *) ((void *) psock + bpf_core_field_offset(struct sk_psock, ingress_msg));
+/* Nothing is queued, and nobody holds the psock but the sockhash, and the process that owns the socket's lock and runs
+ * this from its own send or receive call. */
+static __always_inline bool is_quiet(struct sock *sk, bool owned) {
+        struct sk_psock *psock = psock_of(sk);
+        void *head = (void *) psock + bpf_core_field_offset(struct sk_psock, ingress_msg);
+
+        return psock && BPF_CORE_READ(psock, refcnt.refs.counter) <= 1 + owned &&
+               BPF_CORE_READ(psock, ingress_skb.qlen) == 0 && BPF_CORE_READ(psock, ingress_msg.next) == head;
+}
+
+/* Is nobody inside a redirect from the peer? A sender holds a reference of its own psock from before it asks the
+ * program until after the redirect, though not its lock. A psock that has left the sockhash stays with its socket until
+ * the last reference is gone. */
+static __always_inline bool peer_is_quiet(const struct meshcut_end *end) {
+        struct sock *sk = (struct sock *) end->peer_sock;
+        struct meshcut_end *peer;
+        struct sk_psock *psock;
+
+        if (!end->peer_cookie || (__u64) BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != end->peer_cookie)
+                return true;
+        psock = psock_of(sk);
+        if (!psock)
+                return true;
+        peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
+        return peer && (peer->flags & MESHCUT_END_OFF) && !(peer->flags & MESHCUT_END_DEMOTED) &&
+               BPF_CORE_READ(psock, refcnt.refs.counter) == 1;
 }
 
 /* Runs under the socket's lock for every segment that it sends, ACKs included; redirected messages send none. An end
- * that is to be demoted leaves the sockmap here, once nobody can be inside a redirect to it and nothing is queued:
- * a sender holds a reference of its own psock from before it asks the program until after the redirect, and a reader
- * of this end holds one of this psock. */
+ * that is to be demoted leaves the sockmap here, at the first moment at which nothing can be lost. */
 static __always_inline void on_segment(struct bpf_sock_ops *ctx, struct sock *sk) {
         __u64 cookie = bpf_get_socket_cookie(ctx);
-        struct meshcut_end *peer, *end = bpf_map_lookup_elem(&ends, &cookie);
-        struct sock *peer_sock;
+        struct meshcut_end *end = bpf_map_lookup_elem(&ends, &cookie);
+        bool owned = BPF_CORE_READ(sk, sk_lock.owned);
 
         if (!end)
                 return;
         /* Owned: this runs in a process that uses the socket, and not in the softirq of whoever sent to it. */
-        if (BPF_CORE_READ(sk, sk_lock.owned))
+        if (owned)
                 end->cpu = bpf_get_smp_processor_id();
         if (!(end->flags & MESHCUT_END_DEMOTE) || (end->flags & MESHCUT_END_DEMOTED))
                 return;
-        if (BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_ESTABLISHED || !psock_is_quiet(psock_of(sk)))
-                return;
-
-        peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
-        if (peer && !(peer->flags & MESHCUT_END_OFF))
-                return;
-        if (peer && !(peer->flags & MESHCUT_END_DEMOTED)) {
-                peer_sock = (struct sock *) end->peer_sock;
-                if (BPF_CORE_READ(psock_of(peer_sock), refcnt.refs.counter) != 1)
-                        return;
-        }
-
-        if (bpf_map_delete_elem(&sockets, &cookie) != 0)
+        if (BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_ESTABLISHED || !is_quiet(sk, owned) ||
+            !peer_is_quiet(end) || bpf_map_delete_elem(&sockets, &cookie) != 0)
                 return;
         __sync_fetch_and_or(&end->flags, MESHCUT_END_DEMOTED);
+        limit_unsent(ctx, sk, false);
         bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
@@ -461,7 +504,8 @@ static __always_inline void demote_both(struct meshcut_end *end) {
 static __always_inline bool lock_is_free(struct sock *sk) {
         if (!bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val))
                 return false;
-        return !BPF_CORE_READ(sk, sk_lock.owned) && !BPF_CORE_READ(sk, sk_lock.slock.rlock.raw_lock.val.counter);
+        return !LOAD(struct sock, sk, sk_lock.owned) &&
+               !LOAD(struct sock, sk, sk_lock.slock.rlock.raw_lock.val.counter);
 }
 
 /* Orders the reads before it against those after it; x86-64 does that by itself. */
@@ -476,31 +520,32 @@ static __always_inline void read_barrier(struct meshcut_end *end) {
 static __always_inline bool in_order(struct sock *peer, struct meshcut_end *end, __u32 write_seq) {
         if (!(end->flags & MESHCUT_END_PASSED) && write_seq == end->first_seq)
                 return true;
-        if (BPF_CORE_READ((struct tcp_sock *) peer, rcv_nxt) != write_seq)
+        if (LOAD(struct tcp_sock, peer, rcv_nxt) != write_seq)
                 return false;
         read_barrier(end);
         if (!lock_is_free(peer))
                 return false;
         read_barrier(end);
-        return BPF_CORE_READ(peer, sk_receive_queue.qlen) == 0 &&
-               BPF_CORE_READ(psock_of(peer), ingress_skb.qlen) == 0;
+        return LOAD(struct sock, peer, sk_receive_queue.qlen) == 0 &&
+               LOAD(struct sk_psock, psock_of(peer), ingress_skb.qlen) == 0;
 }
 
 /* Rule 4. Returns -1 or why the receiver cannot take it. */
 static __always_inline int within_bounds(struct sock *peer, struct meshcut_end *end, const struct meshcut_control *c,
                                          __u32 size) {
-        __u64 limit = (__u32) BPF_CORE_READ(peer, sk_rcvbuf) / 2;
+        __u64 limit = (__u32) LOAD(struct sock, peer, sk_rcvbuf) / 2;
         struct sk_psock *psock;
+        void *head;
 
         if (c->max_unread < limit)
                 limit = c->max_unread;
-        if ((__u32) BPF_CORE_READ(peer, sk_backlog.rmem_alloc.counter) + (__u64) size > limit)
+        if ((__u32) LOAD(struct sock, peer, sk_backlog.rmem_alloc.counter) + (__u64) size > limit)
                 return MESHCUT_PASSED_UNREAD;
 
         if (end->queued >= QUEUED_UNCHECKED) {
                 psock = psock_of(peer);
-                if (BPF_CORE_READ(psock, ingress_msg.next) ==
-                    (struct list_head *) ((void *) psock + bpf_core_field_offset(struct sk_psock, ingress_msg)))
+                head = (void *) psock + bpf_core_field_offset(struct sk_psock, ingress_msg);
+                if (LOAD(struct sk_psock, psock, ingress_msg.next) == head)
                         end->queued = 0;
                 else if (end->queued >= c->max_queued)
                         return MESHCUT_PASSED_QUEUED;
@@ -514,23 +559,25 @@ static __always_inline int receiver_refuses(struct meshcut_end *end, const struc
                                             __u32 write_seq, __u32 size) {
         struct sock *peer = (struct sock *) end->peer_sock;
         struct socket *socket;
+        struct file *file;
         __u8 state;
         int reason;
 
-        if ((__u64) BPF_CORE_READ(peer, __sk_common.skc_cookie.counter) != end->peer_cookie)
+        if ((__u64) LOAD(struct sock, peer, __sk_common.skc_cookie.counter) != end->peer_cookie)
                 return MESHCUT_PASSED_PEER_GONE;
-        state = BPF_CORE_READ(peer, __sk_common.skc_state);
+        state = LOAD(struct sock, peer, __sk_common.skc_state);
         if (state != BPF_TCP_ESTABLISHED && state != BPF_TCP_FIN_WAIT1 && state != BPF_TCP_FIN_WAIT2)
                 return MESHCUT_PASSED_PEER_GONE;
-        if (BPF_CORE_READ(peer, sk_shutdown) & RCV_SHUTDOWN)
+        if (LOAD(struct sock, peer, sk_shutdown) & RCV_SHUTDOWN)
                 return MESHCUT_PASSED_PEER_GONE;
-        if (BPF_CORE_READ((struct tcp_sock *) peer, inet_conn.icsk_ulp_ops))
+        if (LOAD(struct tcp_sock, peer, inet_conn.icsk_ulp_ops))
                 return MESHCUT_PASSED_ULP;
 
-        socket = BPF_CORE_READ(peer, sk_socket);
+        socket = LOAD(struct sock, peer, sk_socket);
         if (!socket)
                 return MESHCUT_PASSED_UNACCEPTED;
-        if (!(end->flags & MESHCUT_END_PEER_MAY_BLOCK) && !(BPF_CORE_READ(socket, file, f_flags) & O_NONBLOCK))
+        file = LOAD(struct socket, socket, file);
+        if (!(end->flags & MESHCUT_END_PEER_MAY_BLOCK) && !(LOAD(struct file, file, f_flags) & O_NONBLOCK))
                 return MESHCUT_PASSED_BLOCKING;
 
         if (!in_order(peer, end, write_seq))
@@ -540,7 +587,7 @@ static __always_inline int receiver_refuses(struct meshcut_end *end, const struc
                 return reason;
 
         read_barrier(end);
-        if ((__u64) BPF_CORE_READ(peer, __sk_common.skc_cookie.counter) != end->peer_cookie)
+        if ((__u64) LOAD(struct sock, peer, __sk_common.skc_cookie.counter) != end->peer_cookie)
                 return MESHCUT_PASSED_PEER_GONE;
         return -1;
 }
@@ -570,26 +617,32 @@ static __always_inline int gate(struct tcp_sock *tp, struct meshcut_end *end, co
         return receiver_refuses(end, c, tp->write_seq, size);
 }
 
-/* Rule 8: a stream of small writes between two processes that share a CPU loses in a sockmap, where each write stays
- * a message of its own; TCP would merge them. Such a connection goes back to plain TCP. */
-static __always_inline void watch_for_small_stream(struct meshcut_end *end, __u32 size) {
+/* Rule 8: a connection that gains nothing goes back to plain TCP. */
+static __always_inline void watch_for_stream(struct meshcut_end *end, __u32 size) {
         struct meshcut_end *peer;
-        __u64 sent_by_peer;
+        __u32 sent_by_peer;
+        bool same_cpu, other_cpu;
 
         end->cpu = bpf_get_smp_processor_id();
-        if (size >= SMALL_MESSAGE) {
-                end->streak = 0;
+        end->streak++;
+        end->streak_bytes += size;
+        if (end->streak % STREAM_SAME_CPU_MESSAGES != 0)
                 return;
-        }
-        if (++end->streak < STREAK)
-                return;
-        end->streak = 0;
         peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
         if (!peer)
                 return;
         sent_by_peer = peer->messages_shortcut + peer->messages_tcp;
-        if ((__u32) sent_by_peer == end->streak_messages && peer->cpu == end->cpu)
-                demote_both(end);
+        same_cpu = peer->cpu == end->cpu;
+        other_cpu = !same_cpu && peer->cpu != MESHCUT_CPU_UNKNOWN;
+        if (sent_by_peer == end->streak_messages) {
+                if ((same_cpu && end->streak_bytes / end->streak < STREAM_SAME_CPU_BYTES) ||
+                    (other_cpu && end->streak >= STREAM_OTHER_CPU_MESSAGES &&
+                     end->streak_bytes / end->streak < STREAM_OTHER_CPU_BYTES))
+                        demote_both(end);
+                if (end->streak < STREAM_OTHER_CPU_MESSAGES)
+                        return;
+        }
+        end->streak = end->streak_bytes = 0;
         end->streak_messages = sent_by_peer;
 }
 
@@ -638,7 +691,7 @@ int meshcut_msg(struct sk_msg_md *msg) {
                 if (reason == MESHCUT_PASSED_BLOCKING)
                         demote_both(end);
         }
-        watch_for_small_stream(end, size);
+        watch_for_stream(end, size);
         return SK_PASS;
 }
 

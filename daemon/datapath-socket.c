@@ -198,6 +198,7 @@ static int load(SocketDatapath *dp, uint32_t max_connections) {
 
         if (!skeleton)
                 return -errno;
+        skeleton->rodata->has_rdonly_cast = libbpf_find_vmlinux_btf_id("bpf_rdonly_cast", 0) > 0;
         bpf_map__set_max_entries(skeleton->maps.ends, 2 * max_connections);
         bpf_map__set_max_entries(skeleton->maps.sockets, 2 * max_connections);
         r = socket_bpf__load(skeleton);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Request/response of fixed-size messages between two processes, both non-blocking with epoll, as proxies are.
+ * Request/response of fixed-size messages between two processes, both non-blocking with epoll, as proxies are; with
+ * --blocking both blocking and without, as thread-per-connection servers are.
  *
  *   rr --listen ADDR        server: serves connections, one after the other, until killed
  *   rr --connect ADDR       client: measures
@@ -35,10 +36,13 @@ static int epoll_for(int fd) {
         return ep;
 }
 
+/* A blocking reader has no epoll: it waits in recv(). */
 static void wait_readable(int ep) {
         struct epoll_event e;
         int r;
 
+        if (ep < 0)
+                return;
         do
                 r = epoll_wait(ep, &e, 1, 10000);
         while (r < 0 && errno == EINTR);
@@ -78,7 +82,7 @@ static void message_write(int fd, const char *buf, size_t size) {
         }
 }
 
-static void serve(int listener, size_t size) {
+static void serve(int listener, size_t size, bool blocking) {
         char *buf = calloc(1, size);
         int lep = epoll_for(listener);
 
@@ -88,13 +92,14 @@ static void serve(int listener, size_t size) {
 
                 if (epoll_wait(lep, &e, 1, -1) < 0)
                         continue;
-                fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK));
                 if (fd < 0)
                         continue;
-                ep = epoll_for(fd);
+                ep = blocking ? -1 : epoll_for(fd);
                 while (message_read(ep, fd, buf, size))
                         message_write(fd, buf, size);
-                close(ep);
+                if (ep >= 0)
+                        close(ep);
                 close(fd);
         }
 }
@@ -105,10 +110,10 @@ static int compare(const void *a, const void *b) {
         return (x > y) - (x < y);
 }
 
-static void measure(const Address *a, const char *mode, size_t size, double seconds) {
+static void measure(const Address *a, const char *mode, size_t size, double seconds, bool blocking) {
         uint32_t *samples = malloc(SAMPLES_MAX * sizeof(uint32_t));
         char *out = malloc(size), *in = malloc(size);
-        int fd = socket_connect(a, true), ep = epoll_for(fd);
+        int fd = socket_connect(a, !blocking), ep = blocking ? -1 : epoll_for(fd);
         uint64_t start, warm, end, last;
         size_t n = 0, count = 0;
 
@@ -148,13 +153,14 @@ int main(int argc, char *argv[]) {
                 { "listen",  required_argument, NULL, 'l' },
                 { "connect", required_argument, NULL, 'c' },
                 { "unix",    no_argument,       NULL, 'u' },
+                { "blocking", no_argument,      NULL, 'b' },
                 { "size",    required_argument, NULL, 's' },
                 { "seconds", required_argument, NULL, 't' },
                 { "cpu",     required_argument, NULL, 'p' },
                 {}
         };
         const char *listen_at = NULL, *connect_to = NULL, *both = "127.0.0.1:0";
-        bool is_unix = false;
+        bool is_unix = false, blocking = false;
         double seconds = 2;
         size_t size = 64;
         int c, cpus[2] = { -1, -1 };
@@ -165,6 +171,7 @@ int main(int argc, char *argv[]) {
                 case 'l': listen_at = optarg; break;
                 case 'c': connect_to = optarg; break;
                 case 'u': is_unix = true; break;
+                case 'b': blocking = true; break;
                 case 's': size = atol(optarg); break;
                 case 't': seconds = atof(optarg); break;
                 case 'p': cpus_parse(optarg, cpus); break;
@@ -178,12 +185,12 @@ int main(int argc, char *argv[]) {
         if (listen_at) {
                 cpu_pin(cpus[1]);
                 address_parse(listen_at, &a);
-                serve(socket_listen(&a, true), size);
+                serve(socket_listen(&a, true), size, blocking);
         }
         if (connect_to) {
                 cpu_pin(cpus[0]);
                 address_parse(connect_to, &a);
-                measure(&a, a.sa.ss_family == AF_UNIX ? "unix" : "tcp", size, seconds);
+                measure(&a, a.sa.ss_family == AF_UNIX ? "unix" : "tcp", size, seconds, blocking);
                 return EXIT_SUCCESS;
         }
 
@@ -204,11 +211,11 @@ int main(int argc, char *argv[]) {
                 if (getppid() != parent)
                         _exit(EXIT_FAILURE);
                 cpu_pin(cpus[1]);
-                serve(listener, size);
+                serve(listener, size, blocking);
         }
         close(listener);
         cpu_pin(cpus[0]);
-        measure(&a, is_unix ? "unix" : "tcp", size, seconds);
+        measure(&a, is_unix ? "unix" : "tcp", size, seconds, blocking);
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
         return EXIT_SUCCESS;
