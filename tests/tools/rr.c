@@ -37,14 +37,14 @@ static int epoll_for(int fd) {
 }
 
 /* A blocking reader has no epoll: it waits in recv(). */
-static void wait_readable(int ep) {
+static void wait_readable(int ep, int timeout_ms) {
         struct epoll_event e;
         int r;
 
         if (ep < 0)
                 return;
         do
-                r = epoll_wait(ep, &e, 1, 10000);
+                r = epoll_wait(ep, &e, 1, timeout_ms);
         while (r < 0 && errno == EINTR);
         if (r == 0)
                 die("stalled: nothing came for 10 s");
@@ -52,12 +52,12 @@ static void wait_readable(int ep) {
                 die("epoll_wait: %m");
 }
 
-/* Returns false at the end of the stream. */
-static bool message_read(int ep, int fd, char *buf, size_t size) {
+/* Returns false at the end of the stream. Only the client gives up, after ten seconds: a server may have an idle peer. */
+static bool message_read(int ep, int fd, char *buf, size_t size, int timeout_ms) {
         for (size_t done = 0; done < size;) {
                 ssize_t n;
 
-                wait_readable(ep);
+                wait_readable(ep, timeout_ms);
                 n = recv(fd, buf + done, size - done, 0);
                 if (n == 0 && done == 0)
                         return false;
@@ -96,7 +96,7 @@ static void serve(int listener, size_t size, bool blocking) {
                 if (fd < 0)
                         continue;
                 ep = blocking ? -1 : epoll_for(fd);
-                while (message_read(ep, fd, buf, size))
+                while (message_read(ep, fd, buf, size, -1))
                         message_write(fd, buf, size);
                 if (ep >= 0)
                         close(ep);
@@ -126,7 +126,7 @@ static void measure(const Address *a, const char *mode, size_t size, double seco
                 uint64_t t;
 
                 message_write(fd, out, size);
-                if (!message_read(ep, fd, in, size))
+                if (!message_read(ep, fd, in, size, 10000))
                         die("the server closed the connection");
                 t = now_ns();
                 /* The first tenth is not measured: caches, and the counters of the service's heuristics. */
