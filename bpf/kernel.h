@@ -129,7 +129,11 @@ struct inet_connection_sock {
 struct tcp_sock {
         struct inet_connection_sock inet_conn;
         __u32 write_seq;
+        __u32 snd_una;
         __u32 snd_nxt;
+        __u32 snd_wnd;
+        __u32 max_window;
+        __u32 mss_cache;
         __u32 rcv_nxt;
         __u32 notsent_lowat;
         __u8 repair : 1;

@@ -44,6 +44,7 @@
         X(PEER_GONE, "peer_gone")      /* the peer closed, or its sock belongs to another socket now */                \
         X(UNREAD, "unread")            /* bound on bytes that the receiver has not read */                             \
         X(QUEUED, "queued")            /* bound on messages that the receiver has not read */                          \
+        X(WINDOW, "window")            /* the receiver's TCP window is nearly closed, and must be opened by TCP */        \
         X(INTERVAL, "interval")        /* TCPInterval=: TCP stays alive underneath */                                  \
         X(BLOCKING, "blocking")        /* the receiver turned out to be a blocking socket */                           \
         X(STATE, "state")              /* the sender is shut down or closing */                                        \

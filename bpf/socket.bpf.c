@@ -189,8 +189,10 @@ static __always_inline int refuse_socket(struct sock *sk) {
 
 /* When a receiver's bound is reached, a sender spills into TCP until its send buffer is full, and can be handed over
  * again only when all of that has arrived: a stream would never come back from megabytes of it. So a member takes no
- * more than one message that TCP cannot send yet, then blocks (or gives EAGAIN) until it is sent. */
-#define UNSENT_LIMIT 1
+ * more when this much waits to be sent, and blocks (or gives EAGAIN) until it is. A corked
+ * segment (MSG_MORE of sendfile, TCP_CORK) waits for the application to go on, which is woken when half of the limit is
+ * left (tcp_stream_memory_free()); so it must be twice the largest segment, which is just below 64 KiB on loopback. */
+#define UNSENT_LIMIT 131072
 
 static __always_inline void limit_unsent(struct bpf_sock_ops *ctx, struct sock *sk, bool on) {
         int limit = on ? UNSENT_LIMIT : 0;
@@ -592,6 +594,18 @@ static __always_inline int receiver_refuses(struct meshcut_end *end, const struc
         return -1;
 }
 
+/* A receiver opens its TCP window when it reads bytes that came by TCP and finds its buffer empty enough; reading bytes
+ * that were handed over opens nothing (tcp_bpf_recvmsg_parser() cleans up for its own bytes only). So nothing may be
+ * queued behind TCP's bytes while the window is too small for one more segment: TCP's next bytes would wait for a
+ * window probe, 200 ms at a time. */
+static __always_inline bool window_is_open(struct tcp_sock *tp) {
+        __u32 available = tp->snd_una + tp->snd_wnd - tp->snd_nxt, segment = tp->mss_cache;
+
+        if (segment > tp->max_window / 2)
+                segment = tp->max_window / 2;
+        return (__s32) available >= (__s32) segment;
+}
+
 /* The gates: -1 when the message may be handed over, else why it goes by TCP. */
 static __always_inline int gate(struct tcp_sock *tp, struct meshcut_end *end, const struct meshcut_control *c,
                                 __u64 now, __u32 size) {
@@ -614,6 +628,8 @@ static __always_inline int gate(struct tcp_sock *tp, struct meshcut_end *end, co
                 return MESHCUT_PASSED_ULP;
         if (now - end->last_tcp_ns >= c->tcp_interval_ns)
                 return MESHCUT_PASSED_INTERVAL;
+        if (!window_is_open(tp))
+                return MESHCUT_PASSED_WINDOW;
         return receiver_refuses(end, c, tp->write_seq, size);
 }
 

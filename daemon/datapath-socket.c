@@ -50,8 +50,9 @@ _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
 /* An unread bound of its own keeps a receiver with a huge buffer from holding too much; see within_bounds(). */
 #define MAX_UNREAD_DEFAULT (4ULL * 1024 * 1024)
-/* Each queued message pins about 1 KiB of kernel memory that nothing accounts: 1 MiB a connection at the most. */
-#define MAX_QUEUED 1024
+/* Each queued message pins about 1 KiB of kernel memory that nothing accounts: 256 KiB a connection at the most, besides
+ * what TCP queues. */
+#define MAX_QUEUED 256
 
 struct SocketDatapath {
         char *state_dir;
