@@ -9,25 +9,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "datapath.h"
-#include "glob.h"
+#include "datapath-socket.h"
 #include "socket.skel.h"
 #include "stats.h"
-
-enum {
-        MAP_CONTROL,
-        MAP_ABOUT,
-        MAP_HANDSHAKES,
-        MAP_ENDS,
-        MAP_SOCKETS,
-        MAP_COUNTERS,
-        MAP_RULES,
-        MAP_RULES_BY_CGROUP,
-        MAP_RULES_BY_PORT,
-        MAP_RULES_BY_ADDRESS,
-        MAP_RULE_NAMES,
-        MAP_MAX,
-};
 
 static const char *const map_names[] = {
         [MAP_CONTROL] = "control",
@@ -46,27 +30,6 @@ _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
 #define PIN_LINK "link"
 #define PIN_PROGRAM "sockops"
-#define PORTS 65536
-
-/* An unread bound of its own keeps a receiver with a huge buffer from holding too much; see within_bounds(). */
-#define MAX_UNREAD_DEFAULT (4ULL * 1024 * 1024)
-/* Each queued message pins about 1 KiB of kernel memory that nothing accounts: 256 KiB a connection at the most, besides
- * what TCP queues. */
-#define MAX_QUEUED 256
-
-struct SocketDatapath {
-        char *state_dir;
-        char *directory; /* state_dir/socket */
-        int maps[MAP_MAX];
-        int program; /* sockops */
-        int link;    /* -1: not attached */
-        struct meshcut_about about;
-        struct meshcut_control control;
-        struct meshcut_rule_name names[MESHCUT_RULES_MAX];
-        __u64 *ports; /* rules_by_port, mapped */
-};
-
-static const uint32_t zero = 0;
 
 static char *pin_path(const char *directory, const char *name) {
         char *s;
@@ -118,10 +81,6 @@ static uint64_t programs_hash(void) {
         for (size_t i = 0; i < size; i++)
                 hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
         return hash;
-}
-
-static int update(int fd, const void *key, const void *value) {
-        return bpf_map_update_elem(fd, key, value, BPF_ANY) < 0 ? -errno : 0;
 }
 
 static int make_directories(const SocketDatapath *dp) {
@@ -226,7 +185,7 @@ static int load(SocketDatapath *dp, uint32_t max_connections) {
                 return r;
 
         dp->about = (struct meshcut_about){ .programs_hash = programs_hash(), .max_connections = max_connections };
-        return update(dp->maps[MAP_ABOUT], &zero, &dp->about);
+        return map_update(dp->maps[MAP_ABOUT], &zero, &dp->about);
 }
 
 int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketDatapath **ret, bool *ret_adopted) {
@@ -310,206 +269,6 @@ int socket_datapath_attach(SocketDatapath *dp, const char *cgroup) {
         return pin(dp->directory, PIN_LINK, dp->link);
 }
 
-/* Adds the counters of an index to those of no rule, and clears them. */
-static int fold_counters(SocketDatapath *dp, uint32_t from) {
-        int n = libbpf_num_possible_cpus();
-        uint32_t to = MESHCUT_RULE_NONE;
-        _cleanup_free_ struct meshcut_counters *old = NULL, *sum = NULL;
-
-        if (n < 0)
-                return n;
-        old = calloc(n, sizeof(*old));
-        sum = calloc(n, sizeof(*sum));
-        if (!old || !sum)
-                return -ENOMEM;
-        if (bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &from, old) < 0 ||
-            bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &to, sum) < 0)
-                return -errno;
-        for (int i = 0; i < n; i++)
-                counters_add(&sum[i], &old[i]);
-        memset(old, 0, n * sizeof(*old));
-        if (bpf_map_update_elem(dp->maps[MAP_COUNTERS], &to, sum, BPF_ANY) < 0 ||
-            bpf_map_update_elem(dp->maps[MAP_COUNTERS], &from, old, BPF_ANY) < 0)
-                return -errno;
-        return 0;
-}
-
-static int rule_index(const SocketDatapath *dp, const char *name) {
-        for (int i = 0; i < MESHCUT_RULES_MAX; i++)
-                if (strcasecmp(dp->names[i].name, name) == 0)
-                        return i;
-        return -ENOENT;
-}
-
-/* Gives every rule of the policy an index: the one that it has, else one that was never used, else one whose rule is
- * gone; what that one had counted goes to MESHCUT_RULE_NONE, so that the sum stays. */
-static int assign_index(SocketDatapath *dp, const Policy *policy, const char *name) {
-        int r, index = rule_index(dp, name);
-
-        if (index >= 0)
-                return index;
-        index = rule_index(dp, "");
-        for (int i = 0; index < 0 && i < MESHCUT_RULES_MAX; i++)
-                if (!policy_find_rule(policy, dp->names[i].name)) {
-                        r = fold_counters(dp, i);
-                        if (r < 0)
-                                return r;
-                        index = i;
-                }
-        if (index < 0)
-                return -ENOBUFS;
-        snprintf(dp->names[index].name, sizeof(dp->names[index].name), "%s", name);
-        r = update(dp->maps[MAP_RULE_NAMES], &index, &dp->names[index]);
-        return r < 0 ? r : index;
-}
-
-static __u64 rules_of_cgroup(const SocketDatapath *dp, const Policy *policy, const char *path) {
-        __u64 mask = 0;
-
-        for (size_t i = 0; i < policy->n_rules; i++)
-                for (char **glob = policy->rules[i].cgroups; glob && *glob; glob++)
-                        if (glob_match(*glob, path)) {
-                                mask |= 1ULL << rule_index(dp, policy->rules[i].name);
-                                break;
-                        }
-        return mask;
-}
-
-static bool prefix_contains(const AddressPrefix *outer, const AddressPrefix *inner) {
-        const uint8_t *a = outer->address.s6_addr, *b = inner->address.s6_addr;
-        unsigned bytes = outer->length / 8, bits = outer->length % 8;
-
-        if (outer->length > inner->length || memcmp(a, b, bytes) != 0)
-                return false;
-        return bits == 0 || ((a[bytes] ^ b[bytes]) >> (8 - bits)) == 0;
-}
-
-static __u64 rules_of_prefix(const SocketDatapath *dp, const Policy *policy, const AddressPrefix *prefix) {
-        __u64 mask = 0;
-
-        for (size_t i = 0; i < policy->n_rules; i++)
-                for (size_t j = 0; j < policy->rules[i].n_addresses; j++)
-                        if (prefix_contains(&policy->rules[i].addresses[j], prefix))
-                                mask |= 1ULL << rule_index(dp, policy->rules[i].name);
-        return mask;
-}
-
-/* Deletes the entries of one slot from a map whose key has it at that offset. */
-static int clear_slot(int fd, size_t key_size, size_t slot_offset, uint32_t slot) {
-        _cleanup_free_ char *keys = NULL;
-        size_t n = 0, allocated = 0;
-        char *previous = NULL;
-        char key[64];
-
-        while (bpf_map_get_next_key(fd, previous, key) == 0) {
-                uint32_t found;
-
-                previous = key;
-                memcpy(&found, key + slot_offset, sizeof(found));
-                if (found != slot)
-                        continue;
-                if (n == allocated) {
-                        char *grown = realloc(keys, (allocated = MAX(2 * allocated, 256U)) * key_size);
-
-                        if (!grown)
-                                return -ENOMEM;
-                        keys = grown;
-                }
-                memcpy(keys + n++ * key_size, key, key_size);
-        }
-        for (size_t i = 0; i < n; i++)
-                (void) bpf_map_delete_elem(fd, keys + i * key_size);
-        return 0;
-}
-
-static int write_cgroup(SocketDatapath *dp, const Policy *policy, uint32_t slot, uint64_t id, const char *path) {
-        struct meshcut_cgroup_key key = { .id = id, .slot = slot };
-        __u64 mask = rules_of_cgroup(dp, policy, path);
-
-        return update(dp->maps[MAP_RULES_BY_CGROUP], &key, &mask);
-}
-
-static int write_selectors(SocketDatapath *dp, const Policy *policy, uint32_t slot) {
-        struct meshcut_rules rules = {};
-        __u64 *ports = dp->ports + slot * PORTS;
-        int r;
-
-        memset(ports, 0, PORTS * sizeof(*ports));
-        for (size_t i = 0; i < policy->n_rules; i++) {
-                const Rule *rule = &policy->rules[i];
-                __u64 bit = 1ULL << rule_index(dp, rule->name);
-
-                rules.all |= bit;
-                rules.leave |= rule->action == RULE_LEAVE ? bit : 0;
-                rules.allow_blocking |= rule->action == RULE_SHORTCUT && rule->allow_blocking ? bit : 0;
-                rules.any_cgroup |= strv_length(rule->cgroups) == 0 ? bit : 0;
-                rules.any_port |= rule->n_ports == 0 ? bit : 0;
-                rules.any_address |= rule->n_addresses == 0 ? bit : 0;
-
-                for (size_t j = 0; j < rule->n_ports; j++)
-                        for (uint32_t port = rule->ports[j].first; port <= rule->ports[j].last; port++)
-                                ports[port] |= bit;
-                for (size_t j = 0; j < rule->n_addresses; j++) {
-                        const AddressPrefix *prefix = &rule->addresses[j];
-                        struct meshcut_address_key key = { .prefix_length = 32 + prefix->length, .slot = slot };
-                        __u64 mask = rules_of_prefix(dp, policy, prefix);
-
-                        memcpy(key.address, &prefix->address, sizeof(key.address));
-                        r = update(dp->maps[MAP_RULES_BY_ADDRESS], &key, &mask);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return update(dp->maps[MAP_RULES], &slot, &rules);
-}
-
-int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const CgroupPath *cgroups, size_t n_cgroups) {
-        struct meshcut_control control = dp->control;
-        uint32_t slot = (control.slot + 1) % MESHCUT_POLICY_SLOTS;
-        int r;
-
-        for (size_t i = 0; i < policy->n_rules; i++) {
-                r = assign_index(dp, policy, policy->rules[i].name);
-                if (r < 0)
-                        return r;
-        }
-        r = clear_slot(dp->maps[MAP_RULES_BY_CGROUP], sizeof(struct meshcut_cgroup_key),
-                       offsetof(struct meshcut_cgroup_key, slot), slot);
-        if (r < 0)
-                return r;
-        r = clear_slot(dp->maps[MAP_RULES_BY_ADDRESS], sizeof(struct meshcut_address_key),
-                       offsetof(struct meshcut_address_key, slot), slot);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n_cgroups; i++) {
-                r = write_cgroup(dp, policy, slot, cgroups[i].id, cgroups[i].path);
-                if (r < 0)
-                        return r;
-        }
-        r = write_selectors(dp, policy, slot);
-        if (r < 0)
-                return r;
-
-        control.slot = slot;
-        control.generation++;
-        control.max_unread = policy->max_unread ?: MAX_UNREAD_DEFAULT;
-        control.max_queued = MAX_QUEUED;
-        control.tcp_interval_ns = policy->tcp_interval_usec * NSEC_PER_USEC;
-        r = update(dp->maps[MAP_CONTROL], &zero, &control);
-        if (r < 0)
-                return r;
-        dp->control = control;
-        return 0;
-}
-
-int socket_datapath_update_cgroup(SocketDatapath *dp, const Policy *policy, uint64_t id, const char *path) {
-        struct meshcut_cgroup_key key = { .id = id, .slot = dp->control.slot };
-
-        if (path)
-                return write_cgroup(dp, policy, dp->control.slot, id, path);
-        return bpf_map_delete_elem(dp->maps[MAP_RULES_BY_CGROUP], &key) < 0 && errno != ENOENT ? -errno : 0;
-}
-
 bool socket_datapath_is_on(const SocketDatapath *dp) {
         struct meshcut_control control;
 
@@ -521,7 +280,7 @@ int socket_datapath_set_on(SocketDatapath *dp, bool on) {
         int r;
 
         control.on = on;
-        r = update(dp->maps[MAP_CONTROL], &zero, &control);
+        r = map_update(dp->maps[MAP_CONTROL], &zero, &control);
         if (r < 0)
                 return r;
         dp->control = control;
@@ -537,7 +296,7 @@ int socket_datapath_set_override(SocketDatapath *dp, enum meshcut_override overr
         int r;
 
         about.override = override;
-        r = update(dp->maps[MAP_ABOUT], &zero, &about);
+        r = map_update(dp->maps[MAP_ABOUT], &zero, &about);
         if (r < 0)
                 return r;
         dp->about = about;
@@ -661,7 +420,7 @@ static int turn_off(int control) {
         if (bpf_map_lookup_elem(control, &zero, value) < 0)
                 return -errno;
         memset(value + offsetof(struct meshcut_control, on), 0, sizeof(uint32_t));
-        return update(control, &zero, value);
+        return map_update(control, &zero, value);
 }
 
 int datapath_off(const char *state_dir) {

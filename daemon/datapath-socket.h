@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* What datapath-socket.c (life of the maps and programs) and datapath-policy.c (what stands in them) share. For nobody
+ * else: the rest of the daemon sees datapath.h. */
+
+#include <bpf/bpf.h>
+
+#include "datapath.h"
+
+enum {
+        MAP_CONTROL,
+        MAP_ABOUT,
+        MAP_HANDSHAKES,
+        MAP_ENDS,
+        MAP_SOCKETS,
+        MAP_COUNTERS,
+        MAP_RULES,
+        MAP_RULES_BY_CGROUP,
+        MAP_RULES_BY_PORT,
+        MAP_RULES_BY_ADDRESS,
+        MAP_RULE_NAMES,
+        MAP_MAX,
+};
+
+#define PORTS 65536
+
+struct SocketDatapath {
+        char *state_dir;
+        char *directory; /* state_dir/socket */
+        int maps[MAP_MAX];
+        int program; /* sockops */
+        int link;    /* -1: not attached */
+        struct meshcut_about about;
+        struct meshcut_control control;
+        struct meshcut_rule_name names[MESHCUT_RULES_MAX];
+        __u64 *ports; /* rules_by_port, mapped */
+};
+
+/* The key of maps with one element. */
+static const uint32_t zero = 0;
+
+static inline int map_update(int fd, const void *key, const void *value) {
+        return bpf_map_update_elem(fd, key, value, BPF_ANY) < 0 ? -errno : 0;
+}
