@@ -87,6 +87,7 @@ static __always_inline void end_init(struct meshcut_end *end, struct sock *sk, c
                                      const struct meshcut_control *c) {
         end->established_ns = end->last_tcp_ns = bpf_ktime_get_coarse_ns();
         end->first_seq = BPF_CORE_READ((struct tcp_sock *) sk, write_seq);
+        end->next_seq = BPF_CORE_READ((struct tcp_sock *) sk, rcv_nxt);
         end->generation = c->generation;
         end->rule = verdict->rule;
         end->cpu = MESHCUT_CPU_UNKNOWN;

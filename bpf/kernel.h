@@ -156,6 +156,12 @@ struct net_device {
 
 struct sk_buff {
         struct net_device *dev;
+        char cb[48];
+};
+
+/* What TCP keeps in an skb's cb. */
+struct tcp_skb_cb {
+        __u32 seq;
 };
 
 struct sk_psock {

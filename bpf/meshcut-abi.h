@@ -172,12 +172,14 @@ struct meshcut_end {
         __u32 streak_bytes;
         __u32 streak_messages; /* the peer's count of messages at that time */
         __u32 cpu;             /* where this end's process last ran; MESHCUT_CPU_UNKNOWN */
+        __u32 next_seq;        /* of the next byte that this end will receive by TCP */
+        __u32 pad;
 };
 
 #define MESHCUT_CPU_UNKNOWN ((__u32) -1)
 
 _Static_assert(sizeof(struct meshcut_identity) == 48, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_handshake) == 72, "no hole in an ABI struct");
-_Static_assert(sizeof(struct meshcut_end) == 152, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_end) == 160, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");

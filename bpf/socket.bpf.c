@@ -22,6 +22,8 @@
 #include "gates.bpf.h"
 #include "handshake.bpf.h"
 
+#define ADJUST_MAX 4095 /* of bpf_skb_adjust_room() on an sk_skb */
+
 char _license[] SEC("license") = "GPL";
 
 /* Always returns 1 and never writes a reply: other programs of the hierarchy have theirs. */
@@ -101,8 +103,35 @@ int meshcut_msg(struct sk_msg_md *msg) {
         return SK_PASS;
 }
 
-/* One queue per receiver: bytes that arrive by TCP join those that were handed over, in the receive path. */
+/* Cuts n bytes off the front, in the largest steps that the helper takes; 64 KiB is the largest segment. */
+static __always_inline void cut_front(struct __sk_buff *skb, __u32 n) {
+        for (int i = 0; i < 17 && n > 0; i++) {
+                __u32 step = n < ADJUST_MAX ? n : ADJUST_MAX;
+
+                if (bpf_skb_adjust_room(skb, -(__s32) step, 0, 0) != 0)
+                        return;
+                n -= step;
+        }
+}
+
+/* One queue per receiver: bytes that arrive by TCP join those that were handed over, in the receive path.
+ *
+ * A retransmitted segment may begin with bytes that were received before. TCP's own readers skip them by copied_seq, but
+ * tcp_read_skb(), which brings segments here, does not, and the application would get them twice. */
 SEC("sk_skb/stream_verdict")
 int meshcut_verdict(struct __sk_buff *skb) {
+        __u64 cookie = bpf_get_socket_cookie(skb);
+        struct meshcut_end *end = bpf_map_lookup_elem(&ends, &cookie);
+        __u32 seq, length = skb->len;
+        __s32 known;
+
+        if (!end || bpf_probe_read_kernel(&seq, sizeof(seq),
+                                          (void *) skb + bpf_core_field_offset(struct sk_buff, cb) +
+                                                  bpf_core_field_offset(struct tcp_skb_cb, seq)) != 0)
+                return SK_PASS;
+        known = end->next_seq - seq;
+        if (known > 0 && (__u32) known < length)
+                cut_front(skb, known);
+        end->next_seq = seq + length;
         return SK_PASS;
 }
