@@ -17,6 +17,7 @@ BUILD=${MESHCUT_BUILD:-$TOP/build}
 TOOLS=$BUILD/tests/tools
 MESHCUTD=$BUILD/daemon/meshcutd
 ID=${MESHCUT_RUN:-}$(od -An -N3 -tx1 /dev/urandom | tr -d ' ')
+SLOW=${MESHCUT_SLOW:-1} # how much more time everything needs than on a real processor
 DAEMON_PID=
 SCRATCH=
 
@@ -136,7 +137,7 @@ ns_link() {
 
 # eventually SECONDS CMD...: true as soon as CMD is.
 eventually() {
-        local end=$((SECONDS + $1))
+        local end=$((SECONDS + $1 * SLOW))
         shift
         until "$@"; do
                 ((SECONDS < end)) || return 1
@@ -193,7 +194,7 @@ bus_start() {
 # configure <RULES: the tests' usual [Meshcut] section, then what comes on stdin (which may begin with more keys of it).
 configure() {
         {
-                printf '[Meshcut]\nCgroupRoot=%s\nAllowQuirks=splice\n' "$CG"
+                printf '[Meshcut]\nCgroupRoot=%s\nAllowQuirks=%s\n' "$CG" "${MESHCUT_QUIRKS:-splice}"
                 cat
         } >"$SCRATCH/meshcut.conf"
 }

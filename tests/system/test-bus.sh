@@ -46,7 +46,7 @@ say "while a connection lives"
 ns_add host
 at_exec server host "$TOOLS/rr" --listen 127.0.0.1:7001 &
 eventually 5 listening host 7001
-at_exec client host "$TOOLS/rr" --connect 127.0.0.1:7001 --seconds 3 >"$SCRATCH/rr" &
+at_exec client host "$TOOLS/rr" --connect 127.0.0.1:7001 --seconds $((3 * SLOW)) >"$SCRATCH/rr" &
 client=$!
 sleep 1
 assert_eq "connections active" "$(counter socket.connections_active)" 1

@@ -30,7 +30,8 @@ all_paired() {
         blocking=$(since socket.connections_left.blocking)
         assert_le "$what: left as blocking" "$blocking" 1
         assert_eq "$what: connections paired" "$(since socket.connections_paired)" $((opened - blocking))
-        assert_ge "$what: messages by shortcut" "$(since socket.messages_shortcut)" $((2 * (opened - blocking)))
+        # A request goes by TCP when the server has not accepted the connection yet; the answer does not.
+        assert_ge "$what: messages by shortcut" "$(since socket.messages_shortcut)" $((opened - blocking))
 }
 
 body() { # URL FILE
@@ -49,6 +50,10 @@ for host in "$MESH4" "[$MESH6]"; do
         all_paired "1 MB through HTTP, $host" mesh_wrk 4 1 "http://$host:8080/1m"
         mesh_fresh
         all_paired "50 MB through HTTP, $host" body "http://$host:8080/50m" 50m
+        # A retransmission under load must not come out twice, or not at all: about one body in 10,000 did.
+        all_paired "1 MB bodies, byte by byte, $host" at client a python3 "$TOP/tests/tools/bodies.py" \
+                "${host//[][]/}" 8080 /1m "$SCRATCH/www/1m" 5 4
+        say "$(cat "$SCRATCH/out")"
         all_paired "50 MB as bytes, $host" body "http://$host:8081/50m" 50m
 done
 for host in "$MESH4" "$MESH6"; do
