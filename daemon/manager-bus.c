@@ -210,6 +210,9 @@ static int append_connection(sd_bus_message *reply, const Manager *m, const Conn
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+/* A connection takes about 1 KiB of a message, and a bus drops a peer that sends more than 32 MiB at once. */
+#define LIST_MAX 16384U
+
 static int list_connections(sd_bus_message *request, void *userdata, sd_bus_error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_free_ Connection *connections = NULL;
@@ -219,7 +222,7 @@ static int list_connections(sd_bus_message *request, void *userdata, sd_bus_erro
         int r = sd_bus_message_read(request, "u", &limit);
 
         if (r >= 0 && m->socket)
-                r = socket_datapath_list(m->socket, limit, &connections, &n);
+                r = socket_datapath_list(m->socket, limit ? MIN(limit, LIST_MAX) : LIST_MAX, &connections, &n);
         if (r >= 0)
                 r = sd_bus_message_new_method_return(request, &reply);
         if (r >= 0)

@@ -145,7 +145,12 @@ static void measure(const Address *a, const char *mode, size_t size, double seco
                mode, size, seconds, count, count / ((last - warm) / 1e9),
                samples[n / 2] / 1e3, samples[n * 9 / 10] / 1e3, samples[n * 99 / 100] / 1e3);
         fflush(stdout);
+        if (ep >= 0)
+                close(ep);
         close(fd);
+        free(samples);
+        free(out);
+        free(in);
 }
 
 int main(int argc, char *argv[]) {
