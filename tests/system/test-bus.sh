@@ -26,6 +26,10 @@ property ConfigurationFiles | grep -qF "$SCRATCH/meshcut.conf" || fail "Configur
 assert_ge "Features" "$(property Features | jq length)" 1
 say "VethShortcut: $(property VethShortcut): $(property VethShortcutReason)"
 
+busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" introspect --xml-interface org.meshcut1 /org/meshcut1 |
+        "$TOP/tests/tools/same-interface.py" org.meshcut1.Manager "$TOP/dbus/org.meshcut1.xml" >&2 ||
+        fail "the interface is not that of dbus/org.meshcut1.xml"
+
 assert_eq "paired" "$(paired)" 1
 disable
 assert_eq "SocketShortcut after Disable" "$(property SocketShortcut)" disabled
