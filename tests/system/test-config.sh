@@ -95,3 +95,10 @@ kill -HUP "$DAEMON_PID"
 good_again() { [[ $(paired) == 1 ]]; }
 eventually 3 good_again || fail "SIGHUP did not bring the good policy back"
 say "SIGHUP: applied"
+
+say "what is missing is named"
+daemon_stop
+assert_fails "no CAP_BPF" '^CAP_BPF is missing: ' setpriv --bounding-set=-bpf "$MESHCUTD" --config="$SCRATCH/meshcut.conf"
+configure_all
+assert_fails "a state directory outside of a bpffs" 'not on a mounted bpffs' \
+        "$MESHCUTD" --config="$SCRATCH/meshcut.conf" --state-dir="$SCRATCH/state"
