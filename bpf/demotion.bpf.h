@@ -6,13 +6,15 @@
 #define SOL_TCP 6
 #define TCP_NOTSENT_LOWAT 25
 
-/* A one-way stream is cheaper by plain TCP when its messages are smaller than this on average: in a sockmap each write
- * stays a message of its own, while TCP merges them. Where sender and receiver share a CPU that shows at once, where they
- * do not it costs less, and a connection that is also used for requests should not be lost for one long answer. */
-#define STREAM_SAME_CPU_BYTES 8192
+/* A one-way stream is cheaper by plain TCP when its messages are small on average: in a sockmap each write stays a
+ * message of its own, while TCP merges them. Where sender and receiver share a CPU that shows at once. Where they do not
+ * it costs less, and very large messages cost, too: TCP copies in on one CPU while it copies out on the other. But a
+ * connection that is also used for requests should not be lost for one long answer. */
 #define STREAM_SAME_CPU_MESSAGES 32
-#define STREAM_OTHER_CPU_BYTES 49152
+#define STREAM_SAME_CPU_BYTES_MIN 8192
 #define STREAM_OTHER_CPU_MESSAGES 512
+#define STREAM_OTHER_CPU_BYTES_MIN 49152
+#define STREAM_OTHER_CPU_BYTES_MAX 131072
 
 /* Tells an end that its peer will not come, or has to go: both leave the sockmap at their first quiet moment. The
  * fetching atomic orders the flag before the psock references that on_segment() reads: a sender takes its reference,
@@ -31,11 +33,20 @@ static __always_inline void demote_both(struct meshcut_end *end) {
         COUNT(end->rule, demoted, 1);
 }
 
-/* Rule 8: a connection that gains nothing goes back to plain TCP. */
+/* Does plain TCP do better for a stream of so many messages without an answer? */
+static __always_inline bool is_better_by_tcp(const struct meshcut_end *end, const struct meshcut_end *peer) {
+        __u32 average = end->streak_bytes / end->streak;
+
+        if (peer->cpu == end->cpu)
+                return average < STREAM_SAME_CPU_BYTES_MIN;
+        return peer->cpu != MESHCUT_CPU_UNKNOWN && end->streak >= STREAM_OTHER_CPU_MESSAGES &&
+               (average < STREAM_OTHER_CPU_BYTES_MIN || average > STREAM_OTHER_CPU_BYTES_MAX);
+}
+
+/* Looks at the peer only once in a while: it is another look-up. */
 static __always_inline void watch_for_stream(struct meshcut_end *end, __u32 size) {
         struct meshcut_end *peer;
         __u32 sent_by_peer;
-        bool same_cpu, other_cpu;
 
         end->cpu = bpf_get_smp_processor_id();
         end->streak++;
@@ -46,12 +57,8 @@ static __always_inline void watch_for_stream(struct meshcut_end *end, __u32 size
         if (!peer)
                 return;
         sent_by_peer = peer->messages_shortcut + peer->messages_tcp;
-        same_cpu = peer->cpu == end->cpu;
-        other_cpu = !same_cpu && peer->cpu != MESHCUT_CPU_UNKNOWN;
         if (sent_by_peer == end->streak_messages) {
-                if ((same_cpu && end->streak_bytes / end->streak < STREAM_SAME_CPU_BYTES) ||
-                    (other_cpu && end->streak >= STREAM_OTHER_CPU_MESSAGES &&
-                     end->streak_bytes / end->streak < STREAM_OTHER_CPU_BYTES))
+                if (is_better_by_tcp(end, peer))
                         demote_both(end);
                 if (end->streak < STREAM_OTHER_CPU_MESSAGES)
                         return;
