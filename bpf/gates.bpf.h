@@ -54,12 +54,15 @@ static __always_inline void read_barrier(struct meshcut_end *end) {
 }
 
 /* Rule 3: is every earlier byte of this direction in the receiver's psock queue already? rcv_nxt moves before the
- * bytes are queued, but under one hold of the receiver's lock; hence the order of the looks. */
+ * bytes are queued, but under one hold of the receiver's lock; hence the order of the looks.
+ *
+ * rcv_nxt also tells that the receiver is still in this connection: connect(AF_UNSPEC) and another connect() leave a
+ * socket its cookie, but the numbers of its next connection are others. */
 static __always_inline bool in_order(struct sock *peer, struct meshcut_end *end, __u32 write_seq) {
-        if (!(end->flags & MESHCUT_END_PASSED) && write_seq == end->first_seq)
-                return true;
         if (LOAD(struct tcp_sock, peer, rcv_nxt) != write_seq)
                 return false;
+        if (!(end->flags & MESHCUT_END_PASSED) && write_seq == end->first_seq)
+                return true;
         read_barrier(end);
         if (!lock_is_free(peer))
                 return false;

@@ -110,6 +110,15 @@ static __always_inline void on_syn(struct sock *request) {
         bpf_map_update_elem(&handshakes, &key, &handshake, BPF_ANY);
 }
 
+/* connect(AF_UNSPEC) ends a connection but not its socket, and the psock stays, with bytes of the old connection that
+ * nobody read: the next connection must not get them. A socket without a cookie was never enrolled. */
+static __always_inline void on_connect(struct sock *sk) {
+        __u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+
+        if (cookie)
+                bpf_map_delete_elem(&sockets, &cookie);
+}
+
 /* A client saw its SYN-ACK. If a listener of ours sent it, the peer is on this host. */
 static __always_inline void on_client(struct bpf_sock_ops *ctx, struct sock *sk) {
         struct meshcut_handshake_key key = {

@@ -22,6 +22,7 @@
 #include "gates.bpf.h"
 #include "handshake.bpf.h"
 
+#define BLOCKING_GRACE_NS 1000000000ULL
 #define ADJUST_MAX 4095 /* of bpf_skb_adjust_room() on an sk_skb */
 
 char _license[] SEC("license") = "GPL";
@@ -37,6 +38,9 @@ int meshcut_sockops(struct bpf_sock_ops *ctx) {
                 return 1;
         }
         switch (ctx->op) {
+        case BPF_SOCK_OPS_TCP_CONNECT_CB:
+                on_connect(sk);
+                break;
         case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
                 on_client(ctx, sk);
                 break;
@@ -96,7 +100,8 @@ int meshcut_msg(struct sk_msg_md *msg) {
                 __sync_fetch_and_add(&count->bytes_tcp, size);
                 if ((__u32) reason < MESHCUT_PASSED_MAX)
                         __sync_fetch_and_add(&count->passed[reason], 1);
-                if (reason == MESHCUT_PASSED_BLOCKING)
+                /* Many servers accept() first and set O_NONBLOCK then. */
+                if (reason == MESHCUT_PASSED_BLOCKING && now - end->established_ns > BLOCKING_GRACE_NS)
                         demote_both(end);
         }
         watch_for_stream(end, size);
