@@ -20,7 +20,7 @@
  * fetching atomic orders the flag before the psock references that on_segment() reads: a sender takes its reference,
  * an atomic too, before the program looks at the flag. */
 static __always_inline void demote(struct meshcut_end *end) {
-        __sync_fetch_and_or(&end->flags, MESHCUT_END_OFF | MESHCUT_END_DEMOTE);
+        FETCHED(__sync_fetch_and_or(&end->flags, MESHCUT_END_OFF | MESHCUT_END_DEMOTE));
 }
 
 static __always_inline void demote_both(struct meshcut_end *end) {
@@ -125,9 +125,14 @@ static __always_inline void on_segment(struct bpf_sock_ops *ctx, struct sock *sk
         if (!(end->flags & MESHCUT_END_DEMOTE) || (end->flags & MESHCUT_END_DEMOTED))
                 return;
         if (BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_ESTABLISHED || !is_quiet(sk, owned) ||
-            !peer_is_quiet(end) || bpf_map_delete_elem(&sockets, &cookie) != 0)
+            !peer_is_quiet(end))
                 return;
-        __sync_fetch_and_or(&end->flags, MESHCUT_END_DEMOTED);
+        /* First, so that the peer never takes a psock that just lost the sockhash's reference for a quiet one. */
+        FETCHED(__sync_fetch_and_or(&end->flags, MESHCUT_END_DEMOTED));
+        if (bpf_map_delete_elem(&sockets, &cookie) != 0)
+                return;
         limit_unsent(ctx, sk, false);
+        if (end->flags & MESHCUT_END_KEEP_HDR_OPT)
+                return;
         bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }

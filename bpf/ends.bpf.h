@@ -70,6 +70,13 @@ struct {
         __type(value, struct meshcut_about);
 } about SEC(".maps");
 
+/* An atomic orders memory only if it fetches, and clang makes one whose result is not used fetch nothing. */
+#define FETCHED(atomic)                                   \
+        do {                                              \
+                __u64 _old = (atomic);                    \
+                asm volatile("" : : "r"(_old));           \
+        } while (0)
+
 /* A per-CPU counter is not covered by the socket lock: a sender can be preempted by another one on its CPU. */
 #define COUNT(rule, field, n)                                                                \
         do {                                                                                 \

@@ -5,6 +5,11 @@
 
 #define RCV_SHUTDOWN 1
 #define SEND_SHUTDOWN 2
+#define PAGE_SIZE 4096
+#define PENDING_NS 1000000000ULL
+/* Charges are taken in batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH). */
+#define MEMORY_MARGIN_PAGES 64
+#define MEMCG_DEPTH 12
 /* Looking whether the receiver's queue is empty costs three reads; below this many it does not matter. */
 #define QUEUED_UNCHECKED 128
 
@@ -49,7 +54,7 @@ static __always_inline bool lock_is_free(struct sock *sk) {
 /* Orders the reads before it against those after it; x86-64 does that by itself. */
 static __always_inline void read_barrier(struct meshcut_end *end) {
 #ifndef __TARGET_ARCH_x86
-        __sync_fetch_and_add(&end->flags, 0);
+        FETCHED(__sync_fetch_and_add(&end->flags, 0));
 #endif
 }
 
@@ -71,6 +76,41 @@ static __always_inline bool in_order(struct sock *peer, struct meshcut_end *end,
                LOAD(struct sk_psock, psock_of(peer), ingress_skb.qlen) == 0;
 }
 
+static __always_inline bool is_nearly_full(struct page_counter *counter, long pages) {
+        for (int level = 0; level < MEMCG_DEPTH && counter; level++) {
+                if (BPF_CORE_READ(counter, usage.counter) + pages > (long) BPF_CORE_READ(counter, max))
+                        return true;
+                counter = BPF_CORE_READ(counter, parent);
+        }
+        return false;
+}
+
+/* A message that is handed over is charged to the receiver, and where that fails its *sender* gets ENOMEM, which TCP
+ * would never tell it. What the receiver has been granted already is enough in most cases. */
+static __always_inline bool memory_is_scarce(struct sock *peer, __u32 size) {
+        struct proto *proto;
+        struct mem_cgroup *memcg;
+        long *limits, limit, pages = size / PAGE_SIZE + MEMORY_MARGIN_PAGES;
+
+        if (LOAD(struct sock, peer, sk_forward_alloc) >= (int) size)
+                return false;
+        proto = LOAD(struct sock, peer, __sk_common.skc_prot);
+        limits = LOAD(struct proto, proto, sysctl_mem);
+        if (bpf_probe_read_kernel(&limit, sizeof(limit), &limits[1]) != 0 ||
+            BPF_CORE_READ(proto, memory_allocated, counter) + pages > limit)
+                return true;
+
+        if (!bpf_core_field_exists(peer->sk_memcg))
+                return false;
+        memcg = LOAD(struct sock, peer, sk_memcg);
+        if (!memcg)
+                return false;
+        if (is_nearly_full((void *) memcg + bpf_core_field_offset(struct mem_cgroup, memory), pages))
+                return true;
+        return bpf_core_field_exists(memcg->tcpmem) &&
+               is_nearly_full((void *) memcg + bpf_core_field_offset(struct mem_cgroup, tcpmem), pages);
+}
+
 /* Rule 4. Returns -1 or why the receiver cannot take it. */
 static __always_inline int within_bounds(struct sock *peer, struct meshcut_end *end, const struct meshcut_control *c,
                                          __u32 size) {
@@ -82,6 +122,8 @@ static __always_inline int within_bounds(struct sock *peer, struct meshcut_end *
                 limit = c->max_unread;
         if ((__u32) LOAD(struct sock, peer, sk_backlog.rmem_alloc.counter) + (__u64) size > limit)
                 return MESHCUT_PASSED_UNREAD;
+        if (memory_is_scarce(peer, size))
+                return MESHCUT_PASSED_MEMORY;
 
         if (end->queued >= QUEUED_UNCHECKED) {
                 psock = psock_of(peer);
@@ -157,8 +199,12 @@ static __always_inline int gate(struct tcp_sock *tp, struct meshcut_end *end, co
                 judge_again(end, c);
         if (end->flags & MESHCUT_END_OFF)
                 return end->flags & MESHCUT_END_DEMOTE ? MESHCUT_PASSED_DEMOTED : MESHCUT_PASSED_OFF;
-        if (!end->peer_cookie)
+        if (!end->peer_cookie) {
+                /* The server's end was missed: it will not come any more. */
+                if (now - end->established_ns > PENDING_NS)
+                        demote(end);
                 return MESHCUT_PASSED_PENDING;
+        }
         if ((state != BPF_TCP_ESTABLISHED && state != BPF_TCP_CLOSE_WAIT) || (sk->sk_shutdown & SEND_SHUTDOWN))
                 return MESHCUT_PASSED_STATE;
         if (sk->__sk_common.skc_flags & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY)))

@@ -18,7 +18,8 @@ static __always_inline void map_ipv4(__u8 *ret, __be32 address) {
 static __always_inline void identify(struct sock *sk, struct sock *owner, struct meshcut_identity *ret) {
         ret->cgroup = BPF_CORE_READ(owner, sk_cgrp_data.cgroup, kn, id);
         ret->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-        ret->port = BPF_CORE_READ(sk, __sk_common.skc_num);
+        /* A request socket has the port that was dialled; with TPROXY its listener has another. */
+        ret->port = BPF_CORE_READ(owner, __sk_common.skc_num);
         ret->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
         if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
                 map_ipv4(ret->address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
@@ -53,7 +54,7 @@ static __always_inline int refuse_socket(struct sock *sk) {
         /* In repair mode a process chooses its sequence numbers, and with them whom it would be paired with. */
         if (BPF_CORE_READ_BITFIELD_PROBED(tp, repair))
                 return MESHCUT_LEFT_REPAIR;
-        if (BPF_CORE_READ(tp, is_mptcp))
+        if (bpf_core_field_exists(tp->is_mptcp) && BPF_CORE_READ(tp, is_mptcp))
                 return MESHCUT_LEFT_MPTCP;
         if (BPF_CORE_READ(tp, inet_conn.icsk_ulp_ops))
                 return MESHCUT_LEFT_ULP;
@@ -69,6 +70,9 @@ static __always_inline int enrol(struct bpf_sock_ops *ctx, struct sock *sk, __u6
                                  struct meshcut_end *end) {
         long r;
 
+        /* Other programs may have asked for callbacks of their own. */
+        if (ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+                end->flags |= MESHCUT_END_KEEP_HDR_OPT;
         if (bpf_map_update_elem(&ends, &cookie, end, BPF_ANY) != 0)
                 return MESHCUT_LEFT_FULL;
         r = bpf_sock_hash_update(ctx, &sockets, &cookie, BPF_ANY);
@@ -77,7 +81,6 @@ static __always_inline int enrol(struct bpf_sock_ops *ctx, struct sock *sk, __u6
                 return r == -E2BIG ? MESHCUT_LEFT_FULL : MESHCUT_LEFT_BUSY;
         }
         limit_unsent(ctx, sk, true);
-        /* Other programs may have asked for callbacks of their own. */
         bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG |
                                                BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
         return -1;
@@ -195,17 +198,20 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         __u64 cookie = bpf_get_socket_cookie(ctx);
         int left;
 
-        if (!c || !c->on)
+        if (!c)
                 return;
         handshake = bpf_map_lookup_elem(&handshakes, &key);
         if (!handshake) {
-                count_left(MESHCUT_RULE_NONE, MESHCUT_LEFT_REMOTE);
+                if (c->on)
+                        count_left(MESHCUT_RULE_NONE, MESHCUT_LEFT_REMOTE);
                 return;
         }
         known = *handshake;
         bpf_map_delete_elem(&handshakes, &key);
         client = known.client_cookie ? bpf_map_lookup_elem(&ends, &known.client_cookie) : NULL;
-        if (!client) {
+        /* The record of a client that is gone can be another client's by now: the numbers tell. */
+        if (!client || client->first_seq != key.client_next || client->next_seq != key.server_next ||
+            client->peer_cookie) {
                 if (!known.client_seen)
                         count_left(MESHCUT_RULE_NONE, MESHCUT_LEFT_REMOTE);
                 return;
@@ -213,7 +219,7 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
 
         end.identity = known.server;
         judge(&client->identity, &end.identity, c, &verdict);
-        left = verdict.left;
+        left = c->on ? verdict.left : MESHCUT_LEFT_OFF;
         if (left < 0 && known.client_cookie == cookie)
                 left = MESHCUT_LEFT_SELF;
         if (left < 0 && !came_from_this_host(ctx))
@@ -234,7 +240,8 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         }
         /* The client may be sending right now: it takes the address only once it sees the cookie. */
         client->peer_sock = (__u64) sk;
-        __sync_fetch_and_add(&client->peer_cookie, cookie);
+        if (__sync_val_compare_and_swap(&client->peer_cookie, 0, cookie) != 0)
+                return;
         COUNT(verdict.rule, paired, 1);
 }
 

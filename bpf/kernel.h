@@ -63,6 +63,7 @@ struct sock_common {
         __u16 skc_num;
         unsigned short skc_family;
         volatile unsigned char skc_state;
+        struct proto *skc_prot;
         struct {
                 struct net *net;
         } skc_net;
@@ -89,6 +90,26 @@ struct spinlock {
         struct raw_spinlock rlock;
 };
 
+typedef struct {
+        __s64 counter;
+} atomic_long_t;
+
+struct proto {
+        atomic_long_t *memory_allocated;
+        long *sysctl_mem;
+};
+
+struct page_counter {
+        atomic_long_t usage;
+        unsigned long max;
+        struct page_counter *parent;
+};
+
+struct mem_cgroup {
+        struct page_counter memory;
+        struct page_counter tcpmem; /* cgroup v1; not in every kernel */
+};
+
 struct sk_buff_head {
         __u32 qlen;
 };
@@ -104,6 +125,8 @@ struct sock {
                 atomic_t rmem_alloc;
         } sk_backlog;
         int sk_rcvbuf;
+        int sk_forward_alloc;
+        struct mem_cgroup *sk_memcg;
         __u8 sk_kern_sock : 1;
         __u8 sk_shutdown;
         struct socket *sk_socket;

@@ -45,6 +45,7 @@
         X(UNREAD, "unread")            /* bound on bytes that the receiver has not read */                             \
         X(QUEUED, "queued")            /* bound on messages that the receiver has not read */                          \
         X(WINDOW, "window")            /* the receiver's TCP window is nearly closed, and must be opened by TCP */        \
+        X(MEMORY, "memory")            /* TCP's memory, or the receiver's memory cgroup, is nearly used up */           \
         X(INTERVAL, "interval")        /* TCPInterval=: TCP stays alive underneath */                                  \
         X(BLOCKING, "blocking")        /* the receiver turned out to be a blocking socket */                           \
         X(STATE, "state")              /* the sender is shut down or closing */                                        \
@@ -150,6 +151,7 @@ struct meshcut_handshake {
 #define MESHCUT_END_PEER_MAY_BLOCK (1U << 3) /* a rule lets the receiver be a blocking socket */
 #define MESHCUT_END_DEMOTE (1U << 4)         /* leave the sockmap at the first quiet moment */
 #define MESHCUT_END_DEMOTED (1U << 5)        /* left it */
+#define MESHCUT_END_KEEP_HDR_OPT (1U << 6)   /* another program had asked for the callback that demotion uses */
 
 /* Element of "ends", keyed by the socket's cookie: a member of the sockhash. Written by programs that hold that
  * socket's lock, so without atomics, but for the flags and the peer, which the other end may write too. */

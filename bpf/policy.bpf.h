@@ -107,12 +107,14 @@ static __noinline int judge(const struct meshcut_identity *client, const struct 
                 return 0;
         }
 
+        /* A cgroup that is not known yet may turn out to be one that a rule leaves alone. */
         matched = of_client | of_server;
-        if (!matched) {
-                if (!client_known || !server_known)
-                        ret->left = MESHCUT_LEFT_NEW_CGROUP;
+        if ((!client_known || !server_known) && (!matched || (all->leave & ~all->any_cgroup))) {
+                ret->left = MESHCUT_LEFT_NEW_CGROUP;
                 return 0;
         }
+        if (!matched)
+                return 0;
         ret->left = -1;
         ret->rule = first_rule(matched);
         ret->client_may_block = of_client & all->allow_blocking;

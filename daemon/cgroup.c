@@ -16,6 +16,7 @@ struct CgroupTree {
         sd_event_source *source;
         Cgroup *cgroups;
         size_t n_cgroups, n_allocated;
+        bool watching; /* what is there at the start is not a change */
         cgroup_changed_t changed;
         void *userdata;
 };
@@ -119,7 +120,8 @@ static int add_subtree(CgroupTree *tree, const char *path) {
                 free(cgroup.path);
                 return r;
         }
-        tree->changed(&tree->cgroups[tree->n_cgroups - 1], true, tree->userdata);
+        if (tree->watching)
+                tree->changed(&tree->cgroups[tree->n_cgroups - 1], true, tree->userdata);
 
         while ((entry = readdir(dir))) {
                 _cleanup_free_ char *child = NULL;
@@ -231,6 +233,7 @@ int cgroup_tree_new(const char *root, sd_event *event, cgroup_changed_t changed,
         r = add_subtree(tree, "/");
         if (r < 0)
                 return r;
+        tree->watching = true;
         *ret = TAKE_PTR(tree);
         return 0;
 }

@@ -38,42 +38,71 @@ static int fold_counters(SocketDatapath *dp, uint32_t from) {
         return 0;
 }
 
-static int rule_index(const SocketDatapath *dp, const char *name) {
+static int rule_index(const RuleNames *names, const char *name) {
         for (int i = 0; i < MESHCUT_RULES_MAX; i++)
-                if (strcasecmp(dp->names[i].name, name) == 0)
+                if (strcasecmp(names->rules[i].name, name) == 0)
                         return i;
         return -ENOENT;
 }
 
-/* Gives every rule of the policy an index: the one that it has, else one that was never used, else one whose rule is
- * gone; what that one had counted goes to MESHCUT_RULE_NONE, so that the sum stays. */
-static int assign_index(SocketDatapath *dp, const Policy *policy, const char *name) {
-        int r, index = rule_index(dp, name);
+/* An index that no rule has, or whose rule is in neither policy; or, with very many rules, one whose rule goes. */
+static int free_index(const SocketDatapath *dp, const RuleNames *names, const Policy *policy) {
+        struct meshcut_rules in_force = {};
+        int going = -ENOBUFS, index = rule_index(names, "");
 
         if (index >= 0)
                 return index;
-        index = rule_index(dp, "");
-        for (int i = 0; index < 0 && i < MESHCUT_RULES_MAX; i++)
-                if (!policy_find_rule(policy, dp->names[i].name)) {
-                        r = fold_counters(dp, i);
-                        if (r < 0)
-                                return r;
-                        index = i;
-                }
-        if (index < 0)
-                return -ENOBUFS;
-        snprintf(dp->names[index].name, sizeof(dp->names[index].name), "%s", name);
-        r = map_update(dp->maps[MAP_RULE_NAMES], &index, &dp->names[index]);
-        return r < 0 ? r : index;
+        (void) bpf_map_lookup_elem(dp->maps[MAP_RULES], &dp->control.slot, &in_force);
+        for (int i = 0; i < MESHCUT_RULES_MAX; i++) {
+                if (policy_find_rule(policy, names->rules[i].name))
+                        continue;
+                if (!(in_force.all & (1ULL << i)))
+                        return i;
+                going = i;
+        }
+        return going;
 }
 
-static __u64 rules_of_cgroup(const SocketDatapath *dp, const Policy *policy, const char *path) {
+/* Gives every rule of the policy an index; one that has an index keeps it, and its counters. What the former rule of an
+ * index had counted goes to MESHCUT_RULE_NONE, so that the sum stays. */
+static int assign_indices(SocketDatapath *dp, const Policy *policy, RuleNames *names) {
+        for (size_t i = 0; i < policy->n_rules; i++) {
+                const char *name = policy->rules[i].name;
+                int r, index = rule_index(names, name);
+
+                if (index >= 0)
+                        continue;
+                index = free_index(dp, names, policy);
+                if (index < 0)
+                        return index;
+                if (!isempty(names->rules[index].name)) {
+                        r = fold_counters(dp, index);
+                        if (r < 0)
+                                return r;
+                }
+                snprintf(names->rules[index].name, sizeof(names->rules[index].name), "%s", name);
+        }
+        return 0;
+}
+
+static int write_names(SocketDatapath *dp, const RuleNames *names) {
+        for (uint32_t i = 0; i < MESHCUT_RULES_MAX; i++) {
+                int r = map_update(dp->maps[MAP_RULE_NAMES], &i, &names->rules[i]);
+
+                if (r < 0)
+                        return r;
+        }
+        dp->names = *names;
+        return 0;
+}
+
+static __u64 rules_of_cgroup(const RuleNames *names, const Policy *policy, const char *path) {
         __u64 mask = 0;
 
         for (size_t i = 0; i < policy->n_rules; i++)
                 for (char **glob = policy->rules[i].cgroups; glob && *glob; glob++)
                         if (glob_match(*glob, path)) {
-                                mask |= 1ULL << rule_index(dp, policy->rules[i].name);
+                                mask |= 1ULL << rule_index(names, policy->rules[i].name);
                                 break;
                         }
         return mask;
@@ -88,13 +117,13 @@ static bool prefix_contains(const AddressPrefix *outer, const AddressPrefix *inn
         return bits == 0 || ((a[bytes] ^ b[bytes]) >> (8 - bits)) == 0;
 }
 
-static __u64 rules_of_prefix(const SocketDatapath *dp, const Policy *policy, const AddressPrefix *prefix) {
+static __u64 rules_of_prefix(const RuleNames *names, const Policy *policy, const AddressPrefix *prefix) {
         __u64 mask = 0;
 
         for (size_t i = 0; i < policy->n_rules; i++)
                 for (size_t j = 0; j < policy->rules[i].n_addresses; j++)
                         if (prefix_contains(&policy->rules[i].addresses[j], prefix))
-                                mask |= 1ULL << rule_index(dp, policy->rules[i].name);
+                                mask |= 1ULL << rule_index(names, policy->rules[i].name);
         return mask;
 }
 
@@ -126,14 +155,15 @@ static int clear_slot(int fd, size_t key_size, size_t slot_offset, uint32_t slot
         return 0;
 }
 
-static int write_cgroup(SocketDatapath *dp, const Policy *policy, uint32_t slot, uint64_t id, const char *path) {
+static int write_cgroup(SocketDatapath *dp, const Policy *policy, const RuleNames *names, uint32_t slot,
+                        uint64_t id, const char *path) {
         struct meshcut_cgroup_key key = { .id = id, .slot = slot };
-        __u64 mask = rules_of_cgroup(dp, policy, path);
+        __u64 mask = rules_of_cgroup(names, policy, path);
 
         return map_update(dp->maps[MAP_RULES_BY_CGROUP], &key, &mask);
 }
 
-static int write_selectors(SocketDatapath *dp, const Policy *policy, uint32_t slot) {
+static int write_selectors(SocketDatapath *dp, const Policy *policy, const RuleNames *names, uint32_t slot) {
         struct meshcut_rules rules = {};
         __u64 *ports = dp->ports + slot * PORTS;
         int r;
@@ -141,7 +171,7 @@ static int write_selectors(SocketDatapath *dp, const Policy *policy, uint32_t sl
         memset(ports, 0, PORTS * sizeof(*ports));
         for (size_t i = 0; i < policy->n_rules; i++) {
                 const Rule *rule = &policy->rules[i];
-                __u64 bit = 1ULL << rule_index(dp, rule->name);
+                __u64 bit = 1ULL << rule_index(names, rule->name);
 
                 rules.all |= bit;
                 rules.leave |= rule->action == RULE_LEAVE ? bit : 0;
@@ -156,7 +186,7 @@ static int write_selectors(SocketDatapath *dp, const Policy *policy, uint32_t sl
                 for (size_t j = 0; j < rule->n_addresses; j++) {
                         const AddressPrefix *prefix = &rule->addresses[j];
                         struct meshcut_address_key key = { .prefix_length = 32 + prefix->length, .slot = slot };
-                        __u64 mask = rules_of_prefix(dp, policy, prefix);
+                        __u64 mask = rules_of_prefix(names, policy, prefix);
 
                         memcpy(key.address, &prefix->address, sizeof(key.address));
                         r = map_update(dp->maps[MAP_RULES_BY_ADDRESS], &key, &mask);
@@ -169,14 +199,13 @@ static int write_selectors(SocketDatapath *dp, const Policy *policy, uint32_t sl
 
 int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const CgroupPath *cgroups, size_t n_cgroups) {
         struct meshcut_control control = dp->control;
+        RuleNames names = dp->names;
         uint32_t slot = (control.slot + 1) % MESHCUT_POLICY_SLOTS;
         int r;
 
-        for (size_t i = 0; i < policy->n_rules; i++) {
-                r = assign_index(dp, policy, policy->rules[i].name);
-                if (r < 0)
-                        return r;
-        }
+        r = assign_indices(dp, policy, &names);
+        if (r < 0)
+                return r;
         r = clear_slot(dp->maps[MAP_RULES_BY_CGROUP], sizeof(struct meshcut_cgroup_key),
                        offsetof(struct meshcut_cgroup_key, slot), slot);
         if (r < 0)
@@ -186,11 +215,11 @@ int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const Cgroup
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n_cgroups; i++) {
-                r = write_cgroup(dp, policy, slot, cgroups[i].id, cgroups[i].path);
+                r = write_cgroup(dp, policy, &names, slot, cgroups[i].id, cgroups[i].path);
                 if (r < 0)
                         return r;
         }
-        r = write_selectors(dp, policy, slot);
+        r = write_selectors(dp, policy, &names, slot);
         if (r < 0)
                 return r;
 
@@ -203,13 +232,28 @@ int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const Cgroup
         if (r < 0)
                 return r;
         dp->control = control;
-        return 0;
+        return write_names(dp, &names);
+}
+
+int datapath_count_closed(SocketDatapath *dp, uint32_t rule, uint64_t n) {
+        _cleanup_free_ struct meshcut_counters *cpus = NULL;
+        int n_cpus = libbpf_num_possible_cpus();
+
+        if (n_cpus < 0)
+                return n_cpus;
+        cpus = calloc(n_cpus, sizeof(*cpus));
+        if (!cpus)
+                return -ENOMEM;
+        if (bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &rule, cpus) < 0)
+                return -errno;
+        cpus[0].closed += n;
+        return map_update(dp->maps[MAP_COUNTERS], &rule, cpus);
 }
 
 int socket_datapath_update_cgroup(SocketDatapath *dp, const Policy *policy, uint64_t id, const char *path) {
         struct meshcut_cgroup_key key = { .id = id, .slot = dp->control.slot };
 
         if (path)
-                return write_cgroup(dp, policy, dp->control.slot, id, path);
+                return write_cgroup(dp, policy, &dp->names, dp->control.slot, id, path);
         return bpf_map_delete_elem(dp->maps[MAP_RULES_BY_CGROUP], &key) < 0 && errno != ENOENT ? -errno : 0;
 }

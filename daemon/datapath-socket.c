@@ -131,7 +131,7 @@ static int adopt(SocketDatapath *dp) {
             bpf_map_lookup_elem(dp->maps[MAP_CONTROL], &zero, &dp->control) < 0)
                 return 0;
         for (uint32_t i = 0; i < MESHCUT_RULES_MAX; i++)
-                if (bpf_map_lookup_elem(dp->maps[MAP_RULE_NAMES], &i, &dp->names[i]) < 0)
+                if (bpf_map_lookup_elem(dp->maps[MAP_RULE_NAMES], &i, &dp->names.rules[i]) < 0)
                         return 0;
         return 1;
 }
@@ -207,7 +207,7 @@ int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketD
                 close_handles(dp);
                 dp->about = (struct meshcut_about){};
                 dp->control = (struct meshcut_control){};
-                memset(dp->names, 0, sizeof(dp->names));
+                dp->names = (RuleNames){};
                 r = datapath_off(state_dir);
                 if (r < 0)
                         return r;
@@ -244,6 +244,84 @@ uint32_t socket_datapath_max_connections(const SocketDatapath *dp) {
         return dp->about.max_connections;
 }
 
+static int compare_cookies(const void *a, const void *b) {
+        const __u64 *x = a, *y = b;
+
+        return (*x > *y) - (*x < *y);
+}
+
+typedef struct EndEntry {
+        __u64 cookie; /* first: compare_cookies() */
+        struct meshcut_end end;
+} EndEntry;
+
+/* All ends, sorted by cookie. By batches: a walk from key to key starts again when a key is deleted under it. */
+static int read_ends(const SocketDatapath *dp, EndEntry **ret, size_t *ret_n) {
+        enum { BATCH = 1024 };
+        _cleanup_free_ __u64 *keys = calloc(BATCH, sizeof(__u64));
+        _cleanup_free_ struct meshcut_end *values = calloc(BATCH, sizeof(*values));
+        _cleanup_free_ EndEntry *entries = NULL;
+        size_t n = 0;
+        uint32_t position, count;
+        bool first = true;
+        int r;
+
+        if (!keys || !values)
+                return -ENOMEM;
+        do {
+                EndEntry *grown;
+
+                count = BATCH;
+                r = bpf_map_lookup_batch(dp->maps[MAP_ENDS], first ? NULL : &position, &position, keys, values, &count,
+                                         NULL);
+                if (r < 0 && r != -ENOENT)
+                        return r;
+                first = false;
+                grown = realloc(entries, (n + count + 1) * sizeof(*entries));
+                if (!grown)
+                        return -ENOMEM;
+                entries = grown;
+                for (uint32_t i = 0; i < count; i++)
+                        entries[n++] = (EndEntry){ keys[i], values[i] };
+        } while (r == 0);
+        qsort(entries, n, sizeof(*entries), compare_cookies);
+        *ret = TAKE_PTR(entries);
+        *ret_n = n;
+        return 0;
+}
+
+bool socket_datapath_is_attached(const SocketDatapath *dp) {
+        struct bpf_link_info info = {};
+        uint32_t size = sizeof(info);
+
+        /* The link of a cgroup that was removed, or that "meshcutd --off" detached, names none. */
+        return dp->link >= 0 && bpf_obj_get_info_by_fd(dp->link, &info, &size) == 0 && info.cgroup.cgroup_id != 0;
+}
+
+/* Closes that happen while nothing is attached are not seen, and leave records of sockets that the kernel has taken out
+ * of the sockhash. */
+static int sweep_ends(SocketDatapath *dp) {
+        _cleanup_free_ EndEntry *entries = NULL;
+        uint64_t closed[MESHCUT_RULE_NONE + 1] = {};
+        size_t n;
+        int r = read_ends(dp, &entries, &n);
+
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                uint64_t cookie;
+
+                if ((entries[i].end.flags & MESHCUT_END_DEMOTED) ||
+                    bpf_map_lookup_elem(dp->maps[MAP_SOCKETS], &entries[i].cookie, &cookie) == 0 || errno != ENOENT)
+                        continue;
+                (void) bpf_map_delete_elem(dp->maps[MAP_ENDS], &entries[i].cookie);
+                if ((entries[i].end.flags & MESHCUT_END_SERVER) && entries[i].end.rule <= MESHCUT_RULE_NONE)
+                        closed[entries[i].end.rule]++;
+        }
+        for (uint32_t rule = 0; r >= 0 && rule <= MESHCUT_RULE_NONE; rule++)
+                if (closed[rule] > 0)
+                        r = datapath_count_closed(dp, rule, closed[rule]);
+        return r;
+}
+
 int socket_datapath_attach(SocketDatapath *dp, const char *cgroup) {
         _cleanup_close_ int fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC), link = -1;
         struct bpf_link_info info = {};
@@ -259,6 +337,9 @@ int socket_datapath_attach(SocketDatapath *dp, const char *cgroup) {
         link = bpf_link_create(dp->program, fd, BPF_CGROUP_SOCK_OPS, NULL);
         if (link < 0)
                 return -errno;
+        r = sweep_ends(dp);
+        if (r < 0)
+                return r;
         closep(&dp->link);
         dp->link = TAKE_FD(link);
         /* "meshcutd --off" may have removed the others. */
@@ -321,53 +402,7 @@ int socket_datapath_read_counters(const SocketDatapath *dp, uint32_t rule, struc
 }
 
 const char *socket_datapath_rule_name(const SocketDatapath *dp, uint32_t rule) {
-        return rule < MESHCUT_RULES_MAX ? dp->names[rule].name : "";
-}
-
-static int compare_cookies(const void *a, const void *b) {
-        const __u64 *x = a, *y = b;
-
-        return (*x > *y) - (*x < *y);
-}
-
-typedef struct EndEntry {
-        __u64 cookie; /* first: compare_cookies() */
-        struct meshcut_end end;
-} EndEntry;
-
-/* All ends, sorted by cookie. By batches: a walk from key to key starts again when a key is deleted under it. */
-static int read_ends(const SocketDatapath *dp, EndEntry **ret, size_t *ret_n) {
-        enum { BATCH = 1024 };
-        _cleanup_free_ __u64 *keys = calloc(BATCH, sizeof(__u64));
-        _cleanup_free_ struct meshcut_end *values = calloc(BATCH, sizeof(*values));
-        _cleanup_free_ EndEntry *entries = NULL;
-        size_t n = 0;
-        uint32_t position, count;
-        bool first = true;
-        int r;
-
-        if (!keys || !values)
-                return -ENOMEM;
-        do {
-                EndEntry *grown;
-
-                count = BATCH;
-                r = bpf_map_lookup_batch(dp->maps[MAP_ENDS], first ? NULL : &position, &position, keys, values, &count,
-                                         NULL);
-                if (r < 0 && r != -ENOENT)
-                        return r;
-                first = false;
-                grown = realloc(entries, (n + count + 1) * sizeof(*entries));
-                if (!grown)
-                        return -ENOMEM;
-                entries = grown;
-                for (uint32_t i = 0; i < count; i++)
-                        entries[n++] = (EndEntry){ keys[i], values[i] };
-        } while (r == 0);
-        qsort(entries, n, sizeof(*entries), compare_cookies);
-        *ret = TAKE_PTR(entries);
-        *ret_n = n;
-        return 0;
+        return rule < MESHCUT_RULES_MAX ? dp->names.rules[rule].name : "";
 }
 
 int socket_datapath_list(const SocketDatapath *dp, size_t limit, Connection **ret, size_t *ret_n) {
@@ -423,18 +458,25 @@ static int turn_off(int control) {
         return map_update(control, &zero, value);
 }
 
-int datapath_off(const char *state_dir) {
+int datapath_pause(const char *state_dir) {
         _cleanup_free_ char *directory = pin_path(state_dir, "socket");
-        _cleanup_close_ int control = -1, link = -1;
-        int r = 0;
+        _cleanup_close_ int control = -1;
 
         if (!directory)
                 return -ENOMEM;
         control = open_pin(directory, map_names[MAP_CONTROL]);
-        if (control >= 0)
-                r = turn_off(control);
-        else if (control != -ENOENT)
-                r = control;
+        if (control < 0)
+                return control == -ENOENT ? 0 : control;
+        return turn_off(control);
+}
+
+int datapath_off(const char *state_dir) {
+        _cleanup_free_ char *directory = pin_path(state_dir, "socket");
+        _cleanup_close_ int link = -1;
+        int r = datapath_pause(state_dir);
+
+        if (!directory)
+                return -ENOMEM;
         link = open_pin(directory, PIN_LINK);
         if (link >= 0 && bpf_link_detach(link) < 0)
                 r = -errno;

@@ -25,6 +25,11 @@ enum {
 
 #define PORTS 65536
 
+/* Which rule has which index, that is bit, in the data path. */
+typedef struct RuleNames {
+        struct meshcut_rule_name rules[MESHCUT_RULES_MAX];
+} RuleNames;
+
 struct SocketDatapath {
         char *state_dir;
         char *directory; /* state_dir/socket */
@@ -33,9 +38,12 @@ struct SocketDatapath {
         int link;    /* -1: not attached */
         struct meshcut_about about;
         struct meshcut_control control;
-        struct meshcut_rule_name names[MESHCUT_RULES_MAX];
+        RuleNames names; /* of the policy in force */
         __u64 *ports; /* rules_by_port, mapped */
 };
+
+/* Adds to the number of pairs of a rule that ended. Not atomic against the programs: for when none run. */
+int datapath_count_closed(SocketDatapath *dp, uint32_t rule, uint64_t n);
 
 /* The key of maps with one element. */
 static const uint32_t zero = 0;

@@ -25,6 +25,8 @@ uint32_t socket_datapath_max_connections(const SocketDatapath *dp);
 /* Attaches to a cgroup directory; moves there when attached elsewhere. Does nothing when it is attached there. */
 int socket_datapath_attach(SocketDatapath *dp, const char *cgroup);
 
+bool socket_datapath_is_attached(const SocketDatapath *dp);
+
 /* Puts a policy in force, for running connections too. cgroups are all that exist now, with their paths. */
 typedef struct CgroupPath {
         uint64_t id;
@@ -57,6 +59,9 @@ int socket_datapath_list(const SocketDatapath *dp, size_t limit, Connection **re
  * connection. */
 int socket_datapath_stop(SocketDatapath *dp);
 
+/* Turns off what is pinned below state_dir, whatever version it is of, and leaves it otherwise as it is. Returns 0 also
+ * when nothing is there. */
+int datapath_pause(const char *state_dir);
 /* Turns off and detaches what is pinned below state_dir, whatever version it is of, without a SocketDatapath.
  * Returns 0 also when nothing is there. */
 int datapath_off(const char *state_dir);

@@ -51,6 +51,8 @@ Manager *manager_free(Manager *m) {
         policy_free(m->policy);
         probes_done(&m->probes);
         sd_event_unref(m->event);
+        for (Shortcut s = 0; s < SHORTCUT_MAX; s++)
+                free(m->announced_reason[s]);
         free(m->socket_refusal);
         free(m->config);
         free(m->state_dir);
@@ -74,11 +76,21 @@ const char *manager_shortcut_reason(const Manager *m, Shortcut shortcut) {
         return manager_shortcut_state(m, shortcut) == SHORTCUT_REFUSED ? manager_refusal(m, shortcut) : "";
 }
 
+/* "file:line: text", as systemd's own fields have it. */
+static void log_message(int level, const char *id, const char *text) {
+        _cleanup_free_ char *file = NULL, *line = NULL;
+
+        if (sscanf(text, "%m[^:]:%m[0-9]:", &file, &line) != 2)
+                log_event(level, id, NULL, "%s", text);
+        else
+                log_event(level, id, LOG_FIELDS("CONFIG_FILE", file, "CONFIG_LINE", line), "%s", text);
+}
+
 static void log_messages(const PolicyMessages *messages) {
         for (char **s = messages->warnings; s && *s; s++)
-                log_event(LOG_WARNING, MESHCUT_MESSAGE_CONFIGURATION_WARNING, NULL, "%s", *s);
+                log_message(LOG_WARNING, MESHCUT_MESSAGE_CONFIGURATION_WARNING, *s);
         for (char **s = messages->errors; s && *s; s++)
-                log_event(LOG_ERR, MESHCUT_MESSAGE_CONFIGURATION_INVALID, NULL, "%s", *s);
+                log_message(LOG_ERR, MESHCUT_MESSAGE_CONFIGURATION_INVALID, *s);
 }
 
 static void on_cgroup_changed(const Cgroup *cgroup, bool added, void *userdata) {
@@ -157,8 +169,11 @@ static int reconcile_socket(Manager *m) {
         }
         if (!m->socket) {
                 r = socket_datapath_new(m->state_dir, m->policy->max_connections, &m->socket, &adopted);
-                if (r < 0)
+                if (r == -EMEDIUMTYPE || r == -ENOMEM)
                         return r;
+                if (r < 0)
+                        return asprintf(&m->socket_refusal, "the programs do not load on this kernel: %s",
+                                        strerror(-r)) < 0 ? -ENOMEM : 0;
                 if (adopted)
                         log_event(LOG_NOTICE, MESHCUT_MESSAGE_PINS_ADOPTED, NULL,
                                   "Going on with the shortcut that an earlier daemon left in %s", m->state_dir);
@@ -169,19 +184,24 @@ static int reconcile_socket(Manager *m) {
                         return r;
                 m->policy_applied = true;
         }
+        /* Off comes first and needs nothing else to work. */
+        if (!wants_socket(m))
+                return socket_datapath_set_on(m->socket, false);
         r = socket_datapath_attach(m->socket, cgroup_tree_root(m->cgroups));
         if (r < 0)
                 return r;
-        return socket_datapath_set_on(m->socket, wants_socket(m));
+        return socket_datapath_set_on(m->socket, true);
 }
 
 static void announce(Manager *m, Shortcut shortcut) {
         ShortcutState state = manager_shortcut_state(m, shortcut);
         const char *name = shortcut_to_string(shortcut), *reason = manager_shortcut_reason(m, shortcut);
 
-        if (state == m->announced[shortcut])
+        if (state == m->announced[shortcut] && streq(reason, m->announced_reason[shortcut] ?: ""))
                 return;
         m->announced[shortcut] = state;
+        free(m->announced_reason[shortcut]);
+        m->announced_reason[shortcut] = strdup(reason);
         if (state == SHORTCUT_REFUSED)
                 log_event(LOG_WARNING, MESHCUT_MESSAGE_SHORTCUT_REFUSED,
                           LOG_FIELDS("MESHCUT_SHORTCUT", name, "MESHCUT_REASON", reason), "Shortcut %s is refused: %s",
@@ -206,6 +226,25 @@ static int manager_reconcile(Manager *m) {
         return r;
 }
 
+/* All of a reload that can fail, and nothing that stays when it does: the programs move to the new root, and the new
+ * policy is built aside in the maps' other slot. */
+static int prepare(Manager *m, const Policy *policy, const CgroupTree *tree) {
+        bool attached = socket_datapath_is_attached(m->socket);
+        int r;
+
+        if (attached) {
+                r = socket_datapath_attach(m->socket, cgroup_tree_root(tree));
+                if (r < 0) {
+                        log_error("Cannot attach to %s: %s", cgroup_tree_root(tree), strerror(-r));
+                        return r;
+                }
+        }
+        r = apply_policy(m, policy, tree);
+        if (r < 0 && attached)
+                (void) socket_datapath_attach(m->socket, cgroup_tree_root(m->cgroups));
+        return r;
+}
+
 int manager_reload(Manager *m, PolicyMessages *messages) {
         _cleanup_policy_free_ Policy *policy = NULL;
         _cleanup_(cgroup_tree_freep) CgroupTree *tree = NULL;
@@ -216,9 +255,8 @@ int manager_reload(Manager *m, PolicyMessages *messages) {
         log_messages(messages);
         if (r >= 0)
                 r = open_cgroups(m, policy, &tree);
-        /* The new policy is built aside in the map's other slot: when that fails, the old one is still in force. */
         if (r >= 0 && m->socket)
-                r = apply_policy(m, policy, tree);
+                r = prepare(m, policy, tree);
         if (r >= 0) {
                 if (m->socket && policy->max_connections != socket_datapath_max_connections(m->socket))
                         log_warning("MaxConnections=%u takes effect when the service is started anew",
@@ -229,8 +267,9 @@ int manager_reload(Manager *m, PolicyMessages *messages) {
                 m->cgroups = TAKE_PTR(tree);
                 r = manager_reconcile(m);
                 manager_bus_announce_configuration(m);
-                log_event(LOG_INFO, MESHCUT_MESSAGE_CONFIGURATION_RELOADED, NULL, "Configuration reloaded");
         }
+        if (r >= 0)
+                log_event(LOG_INFO, MESHCUT_MESSAGE_CONFIGURATION_RELOADED, NULL, "Configuration reloaded");
         (void) sd_notify(false, "READY=1");
         return r;
 }
@@ -313,6 +352,11 @@ int manager_start(Manager *m) {
         if (r < 0)
                 return r;
         (void) setrlimit(RLIMIT_MEMLOCK, &unlimited);
+        /* What an earlier daemon left at work must not enrol the sockets of the probes. manager_reconcile() turns it on
+         * again within milliseconds. */
+        r = datapath_pause(m->state_dir);
+        if (r < 0)
+                log_warning("Cannot pause what is pinned in %s: %s", m->state_dir, strerror(-r));
         r = probes_run(&m->probes);
         if (r < 0)
                 return r;

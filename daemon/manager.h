@@ -38,6 +38,7 @@ typedef struct Manager {
         char *socket_refusal;   /* why the socket shortcut is refused; NULL when it is not */
         bool policy_applied;
         ShortcutState announced[SHORTCUT_MAX]; /* as the bus knows them */
+        char *announced_reason[SHORTCUT_MAX];
 } Manager;
 
 int manager_new(const char *config, const char *state_dir, Manager **ret);
