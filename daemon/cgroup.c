@@ -13,6 +13,7 @@
 struct CgroupTree {
         char *root;
         int inotify_fd;
+        int parent_watch; /* of the directory that the root stands in; -1 at the top of the hierarchy */
         sd_event_source *source;
         Cgroup *cgroups;
         size_t n_cgroups, n_allocated;
@@ -20,6 +21,8 @@ struct CgroupTree {
         cgroup_changed_t changed;
         void *userdata;
 };
+
+#define TREE_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR)
 
 DEFINE_CLEANUP(DIR *, closedir);
 
@@ -102,8 +105,7 @@ static int add_subtree(CgroupTree *tree, const char *path) {
                 return -ENOMEM;
         if (find_by_path(tree, path))
                 return 0;
-        cgroup.watch = inotify_add_watch(tree->inotify_fd, directory, IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-                                                                              IN_MOVED_TO | IN_ONLYDIR);
+        cgroup.watch = inotify_add_watch(tree->inotify_fd, directory, TREE_EVENTS);
         if (cgroup.watch < 0)
                 return errno == ENOENT ? 0 : -errno;
         dir = opendir(directory);
@@ -167,6 +169,18 @@ static void resync(CgroupTree *tree) {
         }
 }
 
+/* The root was removed, or made anew. A removed cgroup says nothing of that itself: kernfs keeps a watched inode. */
+static void handle_root_event(CgroupTree *tree, const struct inotify_event *event) {
+        if (!streq(event->name, strrchr(tree->root, '/') + 1))
+                return;
+        while (tree->n_cgroups > 0) {
+                (void) inotify_rm_watch(tree->inotify_fd, tree->cgroups[tree->n_cgroups - 1].watch);
+                forget(tree, &tree->cgroups[tree->n_cgroups - 1]);
+        }
+        if (event->mask & (IN_CREATE | IN_MOVED_TO))
+                (void) add_subtree(tree, "/");
+}
+
 static void handle_event(CgroupTree *tree, const struct inotify_event *event) {
         _cleanup_free_ char *path = NULL;
         Cgroup *parent, *gone;
@@ -177,6 +191,10 @@ static void handle_event(CgroupTree *tree, const struct inotify_event *event) {
         }
         if (!(event->mask & IN_ISDIR) || event->len == 0)
                 return;
+        if (event->wd == tree->parent_watch) {
+                handle_root_event(tree, event);
+                return;
+        }
         parent = find_by_watch(tree, event->wd);
         if (!parent || asprintf(&path, "%s/%s", streq(parent->path, "/") ? "" : parent->path, event->name) < 0)
                 return;
@@ -204,6 +222,24 @@ static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
+static int watch_parent(CgroupTree *tree) {
+        _cleanup_free_ char *parent = strdup(tree->root);
+        struct statfs fs;
+        char *slash;
+
+        tree->parent_watch = -1;
+        if (!parent)
+                return -ENOMEM;
+        slash = strrchr(parent, '/');
+        if (!slash || slash == parent)
+                return 0;
+        *slash = '\0';
+        if (statfs(parent, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC)
+                return 0;
+        tree->parent_watch = inotify_add_watch(tree->inotify_fd, parent, TREE_EVENTS);
+        return tree->parent_watch < 0 ? -errno : 0;
+}
+
 int cgroup_tree_new(const char *root, sd_event *event, cgroup_changed_t changed, void *userdata, CgroupTree **ret) {
         _cleanup_(cgroup_tree_freep) CgroupTree *tree = NULL;
         struct statfs fs;
@@ -227,6 +263,9 @@ int cgroup_tree_new(const char *root, sd_event *event, cgroup_changed_t changed,
         while (strlen(tree->root) > 1 && tree->root[strlen(tree->root) - 1] == '/')
                 tree->root[strlen(tree->root) - 1] = '\0';
 
+        r = watch_parent(tree);
+        if (r < 0)
+                return r;
         r = sd_event_add_io(event, &tree->source, tree->inotify_fd, EPOLLIN, on_inotify, tree);
         if (r < 0)
                 return r;

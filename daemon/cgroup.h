@@ -15,7 +15,7 @@ typedef struct Cgroup {
 
 typedef struct CgroupTree CgroupTree;
 
-/* Called for every cgroup that appears (added) after the tree was made, or went away. The cgroup is only good during the call. */
+/* Called for every cgroup that appears (added) after the tree was made, or went away; the root ("/") among them. The cgroup is only good during the call. */
 typedef void (*cgroup_changed_t)(const Cgroup *cgroup, bool added, void *userdata);
 
 /* Finds where cgroup v2 is mounted; on a hybrid host that is not /sys/fs/cgroup. The caller frees *ret.

@@ -65,7 +65,9 @@ ShortcutState manager_shortcut_state(const Manager *m, Shortcut shortcut) {
                 return m->policy->shortcut[SHORTCUT_VETH] ? SHORTCUT_REFUSED : SHORTCUT_DISABLED;
         if (m->socket_refusal)
                 return SHORTCUT_REFUSED;
-        return m->socket && socket_datapath_is_on(m->socket) ? SHORTCUT_ACTIVE : SHORTCUT_DISABLED;
+        return m->socket && socket_datapath_is_on(m->socket) && socket_datapath_is_attached(m->socket)
+                       ? SHORTCUT_ACTIVE
+                       : SHORTCUT_DISABLED;
 }
 
 const char *manager_refusal(const Manager *m, Shortcut shortcut) {
@@ -93,6 +95,23 @@ static void log_messages(const PolicyMessages *messages) {
                 log_message(LOG_ERR, MESHCUT_MESSAGE_CONFIGURATION_INVALID, *s);
 }
 
+static int manager_reconcile(Manager *m);
+static void announce(Manager *m, Shortcut shortcut);
+
+/* Where the programs are attached is gone, or there again. */
+static void on_root_changed(Manager *m, bool added) {
+        const char *root = cgroup_tree_root(m->cgroups);
+
+        if (added) {
+                log_info("CgroupRoot=%s is there again", root);
+                (void) manager_reconcile(m);
+                return;
+        }
+        log_event(LOG_WARNING, MESHCUT_MESSAGE_CGROUP_ROOT_MISSING, LOG_FIELDS("MESHCUT_CGROUP", root),
+                  "CgroupRoot=%s was removed; waiting for it to come back", root);
+        announce(m, SHORTCUT_SOCKET);
+}
+
 static void on_cgroup_changed(const Cgroup *cgroup, bool added, void *userdata) {
         Manager *m = userdata;
         int r;
@@ -103,6 +122,8 @@ static void on_cgroup_changed(const Cgroup *cgroup, bool added, void *userdata) 
         r = socket_datapath_update_cgroup(m->socket, m->policy, cgroup->id, added ? cgroup->path : NULL);
         if (r < 0)
                 log_warning("Cannot follow cgroup %s: %s", cgroup->path, strerror(-r));
+        if (streq(cgroup->path, "/"))
+                on_root_changed(m, added);
 }
 
 static int open_cgroups(Manager *m, const Policy *policy, CgroupTree **ret) {

@@ -63,3 +63,14 @@ assert_eq "paired below the new root" "$(paired gone)" 1
 eventually 5 rmdir "$CG/gone"
 disable
 assert_eq "SocketShortcut" "$(property SocketShortcut)" disabled
+
+say "a root that comes back"
+state_is() { [[ $(property SocketShortcut) == "$1" ]]; }
+mkdir "$CG/gone"
+enable
+assert_eq "paired below it" "$(paired gone)" 1
+eventually 5 rmdir "$CG/gone"
+eventually 5 state_is disabled || fail "the root is gone, and SocketShortcut is $(property SocketShortcut)"
+mkdir "$CG/gone"
+eventually 5 state_is active || fail "the root is there, and SocketShortcut is $(property SocketShortcut)"
+assert_eq "paired below it" "$(paired gone)" 1
