@@ -214,6 +214,26 @@ static int reconcile_socket(Manager *m) {
         return socket_datapath_set_on(m->socket, true);
 }
 
+static uint64_t count_active(const Manager *m) {
+        struct meshcut_counters sum = {}, of_rule;
+
+        for (uint32_t rule = 0; m->socket && rule <= MESHCUT_RULE_NONE; rule++)
+                if (socket_datapath_read_counters(m->socket, rule, &of_rule) >= 0)
+                        counters_add(&sum, &of_rule);
+        return sum.paired > sum.closed ? sum.paired - sum.closed : 0;
+}
+
+static void log_members_remaining(const Manager *m) {
+        uint64_t active = count_active(m);
+        char number[24];
+
+        if (active == 0)
+                return;
+        snprintf(number, sizeof(number), "%lu", active);
+        log_event(LOG_INFO, MESHCUT_MESSAGE_MEMBERS_REMAINING, LOG_FIELDS("MESHCUT_CONNECTIONS", number),
+                  "%s enrolled connections go on by TCP", number);
+}
+
 static void announce(Manager *m, Shortcut shortcut) {
         ShortcutState state = manager_shortcut_state(m, shortcut);
         const char *name = shortcut_to_string(shortcut), *reason = manager_shortcut_reason(m, shortcut);
@@ -232,6 +252,8 @@ static void announce(Manager *m, Shortcut shortcut) {
                                                              : MESHCUT_MESSAGE_SHORTCUT_DISABLED,
                           LOG_FIELDS("MESHCUT_SHORTCUT", name), "Shortcut %s is %s", name,
                           shortcut_state_to_string(state));
+        if (shortcut == SHORTCUT_SOCKET && state == SHORTCUT_DISABLED)
+                log_members_remaining(m);
         manager_bus_announce_shortcut(m, shortcut);
 }
 
@@ -397,17 +419,11 @@ int manager_start(Manager *m) {
 }
 
 static void stop_shortcuts(Manager *m) {
-        struct meshcut_counters sum = {}, of_rule;
-        uint64_t remaining;
         char number[24];
 
-        for (uint32_t rule = 0; m->socket && rule <= MESHCUT_RULE_NONE; rule++)
-                if (socket_datapath_read_counters(m->socket, rule, &of_rule) >= 0)
-                        counters_add(&sum, &of_rule);
-        remaining = sum.paired > sum.closed ? sum.paired - sum.closed : 0;
+        snprintf(number, sizeof(number), "%lu", count_active(m));
         if (m->socket && socket_datapath_stop(m->socket) < 0)
                 log_error("Cannot turn off the socket shortcut");
-        snprintf(number, sizeof(number), "%lu", remaining);
         log_event(LOG_INFO, MESHCUT_MESSAGE_STOPPED, LOG_FIELDS("MESHCUT_CONNECTIONS", number),
                   "meshcut stopped; %s enrolled connections go on by TCP until they close", number);
 }
