@@ -162,14 +162,14 @@ static int apply_policy(Manager *m, const Policy *policy, const CgroupTree *tree
         return socket_datapath_apply(m->socket, policy, paths, n);
 }
 
-static bool wants_socket(const Manager *m) {
+static bool wants_socket(const Manager *m, const Policy *policy) {
         switch (socket_datapath_get_override(m->socket)) {
         case MESHCUT_OVERRIDE_ON:
                 return true;
         case MESHCUT_OVERRIDE_OFF:
                 return false;
         default:
-                return m->policy->shortcut[SHORTCUT_SOCKET];
+                return policy->shortcut[SHORTCUT_SOCKET];
         }
 }
 
@@ -206,7 +206,7 @@ static int reconcile_socket(Manager *m) {
                 m->policy_applied = true;
         }
         /* Off comes first and needs nothing else to work. */
-        if (!wants_socket(m))
+        if (!wants_socket(m, m->policy))
                 return socket_datapath_set_on(m->socket, false);
         r = socket_datapath_attach(m->socket, cgroup_tree_root(m->cgroups));
         if (r < 0)
@@ -275,7 +275,7 @@ static int prepare(Manager *m, const Policy *policy, const CgroupTree *tree) {
         bool attached = socket_datapath_is_attached(m->socket);
         int r;
 
-        if (attached) {
+        if (wants_socket(m, policy)) {
                 r = socket_datapath_attach(m->socket, cgroup_tree_root(tree));
                 if (r < 0) {
                         log_error("Cannot attach to %s: %s", cgroup_tree_root(tree), strerror(-r));
