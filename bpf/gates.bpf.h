@@ -175,10 +175,10 @@ static __always_inline int receiver_refuses(struct meshcut_end *end, const struc
         return -1;
 }
 
-/* A receiver opens its TCP window when it reads bytes that came by TCP and finds its buffer empty enough; reading bytes
- * that were handed over opens nothing (tcp_bpf_recvmsg_parser() cleans up for its own bytes only). So nothing may be
- * queued behind TCP's bytes while the window is too small for one more segment: TCP's next bytes would wait for a
- * window probe, 200 ms at a time. */
+/* A receiver opens its TCP window when it reads bytes and finds its buffer empty enough; bytes that were handed over fill
+ * the buffer, and newer kernels do not count them when they are read. So nothing is queued behind TCP's bytes while the
+ * window is too small for one more segment: whatever the kernel's version, TCP's next bytes then do not wait for a
+ * window probe. */
 static __always_inline bool window_is_open(struct tcp_sock *tp) {
         __u32 available = tp->snd_una + tp->snd_wnd - tp->snd_nxt, segment = tp->mss_cache;
 
