@@ -20,8 +20,8 @@ CG_DAEMON=$CG/meshcut.service # on a host, the daemon is below CgroupRoot= itsel
 daemon_start_active
 at app - "$TOOLS/rr" --seconds 3 >"$SCRATCH/rr" 2>&1 &
 client=$!
-eventually 5 test "$(counter socket.connections_paired)" -ge 0
-sleep 0.5
+is_shortcut() { (($(counter socket.messages_shortcut) > 0)); }
+eventually 5 is_shortcut || fail "nothing is shortcut"
 before=$(counter socket.connections_paired)
 kill -KILL "$DAEMON_PID"
 wait "$DAEMON_PID" 2>/dev/null || true
