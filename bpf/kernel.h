@@ -50,7 +50,8 @@ struct socket {
         struct file *file;
 };
 
-struct in6_addr {
+/* A flavour of its own: veth.bpf.c has the one of linux/in6.h as well. */
+struct in6_addr___kernel {
         union {
                 __u8 u6_addr8[16];
         } in6_u;
@@ -67,8 +68,8 @@ struct sock_common {
         struct {
                 struct net *net;
         } skc_net;
-        struct in6_addr skc_v6_daddr;
-        struct in6_addr skc_v6_rcv_saddr;
+        struct in6_addr___kernel skc_v6_daddr;
+        struct in6_addr___kernel skc_v6_rcv_saddr;
         atomic64_t skc_cookie;
         union {
                 unsigned long skc_flags;
@@ -180,6 +181,7 @@ struct net_device {
 struct sk_buff {
         struct net_device *dev;
         char cb[48];
+        unsigned long _nfct; /* the conntrack entry, with what the packet is to it in the low bits */
 };
 
 /* What TCP keeps in an skb's cb. */

@@ -185,3 +185,108 @@ _Static_assert(sizeof(struct meshcut_handshake) == 72, "no hole in an ABI struct
 _Static_assert(sizeof(struct meshcut_end) == 160, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");
+
+/* ---- the veth shortcut ---- */
+
+/* Why a packet took the normal path: counter veth.passed.<name>. */
+#define MESHCUT_VETH_PASSED_REASONS(X)                                                                                 \
+        X(PROTOCOL, "protocol")        /* not TCP or UDP right behind an IPv4 or IPv6 header: ARP, ND, ICMP, VLANs */  \
+        X(FRAGMENT, "fragment")                                                                                        \
+        X(MULTICAST, "multicast")      /* and broadcast */                                                             \
+        X(CONTROL, "control")          /* SYN, FIN or RST */                                                           \
+        X(TTL, "ttl")                  /* it would expire: the host has to answer */                                   \
+        X(MTU, "mtu")                  /* too large for where it would go */                                           \
+        X(UNSEEN, "unseen")            /* the normal path did not deliver a packet of this flow (yet) */               \
+        X(INTERVAL, "interval")        /* about one a second: the normal path stays alive underneath */                \
+        X(UNTRACKED, "untracked")      /* Mode=established: conntrack does not know the flow */                        \
+        X(UNASSURED, "unassured")      /* ... or not as ESTABLISHED and ASSURED */                                     \
+        X(NAT, "nat")                  /* its addresses or ports are translated */                                     \
+        X(HELPER, "helper")            /* a conntrack helper reads it, or its sequence numbers are adjusted */         \
+        X(ADDRESS, "address")          /* the destination is no address of a container, or of more than one */         \
+        X(ROUTE, "route")              /* routes, neighbours or MAC addresses lead elsewhere now */
+
+#define MESHCUT_ENUM_VETH_PASSED(id, name) MESHCUT_VETH_PASSED_##id,
+
+enum meshcut_veth_passed { MESHCUT_VETH_PASSED_REASONS(MESHCUT_ENUM_VETH_PASSED) MESHCUT_VETH_PASSED_MAX };
+
+/* Counters of one device on one CPU, moved where a packet comes in. */
+struct meshcut_veth_counters {
+        __u64 packets_shortcut; /* segments of a GSO packet count one by one */
+        __u64 bytes_shortcut;   /* from the Ethernet header on */
+        __u64 passed[MESHCUT_VETH_PASSED_MAX];
+};
+
+/* Key of the counters of devices that are gone. */
+#define MESHCUT_VETH_GONE 0
+
+/* The one element of "veth_control". "on" stays the first field for ever, as in struct meshcut_control. */
+struct meshcut_veth_control {
+        __u32 on;
+        __u32 generation; /* counts what was known of devices and addresses: older leases are void */
+        __u32 established; /* Mode=established */
+        /* Where conntrack keeps things, as bytes from the start of struct nf_conn: it can be a module, whose types the
+         * programs cannot name. 0: not known, and every flow is untracked. */
+        __u32 ct_status;
+        __u32 ct_tcp_state;
+        __u32 ct_extensions;
+        __u64 lease_ns; /* how long the normal path's verdict over a flow holds */
+};
+
+struct meshcut_veth_about {
+        __u64 programs_hash;
+        __u32 override; /* enum meshcut_override */
+        __u32 pad;
+};
+
+#define MESHCUT_PORT_UPLINK (1U << 0)
+#define MESHCUT_PORT_BRIDGED (1U << 1)
+#define MESHCUT_PORT_CLSACT_OURS (1U << 2) /* not read by programs: the qdisc was made by us and goes with us */
+
+/* Element of "ports", by ifindex: a device that the programs are attached to. */
+struct meshcut_port {
+        __u32 domain;     /* where its addresses are unique: its bridge or VRF (an ifindex), or 0 for the host's routing */
+        __u32 l3_ifindex; /* the device that its packets enter routing by: itself, or its bridge */
+        __u32 flags;
+        __u8 gateway[6];  /* MAC address of that device */
+        __u8 pad[2];
+};
+
+/* Key of "endpoints": an address of a container. */
+struct meshcut_endpoint_key {
+        __u32 domain;
+        __u8 address[16]; /* IPv4 is held IPv4-mapped */
+};
+
+struct meshcut_endpoint {
+        __u32 ifindex; /* of the host's side of the veth */
+        __u8 mac[6];   /* of the container's side */
+        __u8 pad[2];
+};
+
+/* Key of "flows": one direction of a flow, as it enters the host. Ports are in network byte order. */
+struct meshcut_flow_key {
+        __u32 in_ifindex;
+        __u8 source[16];
+        __u8 destination[16];
+        __u16 source_port;
+        __u16 destination_port;
+        __u8 protocol;
+        __u8 routed; /* addressed to the host's MAC address, not through it */
+        __u8 pad[2];
+};
+
+/* What the normal path was last seen to do with a flow. A permission only: where a packet goes is looked up for each. */
+struct meshcut_flow {
+        __u64 until_ns; /* monotonic, coarse */
+        __u32 generation;
+        __u32 out_ifindex;
+        __u32 refusal; /* a reason + 1; 0: packets may take the shortcut */
+        __u32 pad;
+};
+
+_Static_assert(sizeof(struct meshcut_veth_control) == 32, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_port) == 20, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_endpoint_key) == 20, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_endpoint) == 12, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_flow_key) == 44, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_flow) == 24, "no hole in an ABI struct");

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "datapath-socket.h"
+#include "pins.h"
 #include "socket.skel.h"
 #include "stats.h"
 
@@ -28,81 +27,33 @@ static const char *const map_names[] = {
 };
 _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
+#define DIRECTORY "socket"
 #define PIN_LINK "link"
 #define PIN_PROGRAM "sockops"
 
-static char *pin_path(const char *directory, const char *name) {
-        char *s;
-
-        return asprintf(&s, "%s/%s", directory, name) < 0 ? NULL : s;
-}
-
-/* One that is there already stays. */
-static int pin(const char *directory, const char *name, int fd) {
-        _cleanup_free_ char *path = pin_path(directory, name);
-
-        if (!path)
-                return -ENOMEM;
-        return bpf_obj_pin(fd, path) < 0 && errno != EEXIST ? -errno : 0;
-}
-
-static int open_pin(const char *directory, const char *name) {
-        _cleanup_free_ char *path = pin_path(directory, name);
-        int fd;
-
-        if (!path)
-                return -ENOMEM;
-        fd = bpf_obj_get(path);
-        return fd < 0 ? -errno : fd;
-}
-
-static void remove_pin(const char *directory, const char *name) {
-        _cleanup_free_ char *path = pin_path(directory, name);
-
-        if (path)
-                (void) unlink(path);
-}
-
 static void remove_pins(const char *state_dir, const char *directory) {
-        remove_pin(directory, PIN_LINK);
-        remove_pin(directory, PIN_PROGRAM);
+        pins_remove(directory, PIN_LINK);
+        pins_remove(directory, PIN_PROGRAM);
         for (int i = 0; i < MAP_MAX; i++)
-                remove_pin(directory, map_names[i]);
-        (void) rmdir(directory);
-        (void) rmdir(state_dir);
+                pins_remove(directory, map_names[i]);
+        pins_remove_directory(directory);
+        pins_remove_directory(state_dir);
 }
 
-/* FNV-1a over the embedded object file: a build whose programs or ABI differ has another value. */
+/* A build whose programs or ABI differ has another one. */
 static uint64_t programs_hash(void) {
-        uint64_t hash = 0xcbf29ce484222325ULL;
         size_t size;
-        const unsigned char *bytes = socket_bpf__elf_bytes(&size);
+        const void *bytes = socket_bpf__elf_bytes(&size);
 
-        for (size_t i = 0; i < size; i++)
-                hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
-        return hash;
-}
-
-static int make_directories(const SocketDatapath *dp) {
-        struct statfs fs;
-
-        if (mkdir(dp->state_dir, 0700) < 0 && errno != EEXIST)
-                return -errno;
-        if (statfs(dp->state_dir, &fs) < 0)
-                return -errno;
-        if (fs.f_type != BPF_FS_MAGIC) {
-                (void) rmdir(dp->state_dir);
-                return -EMEDIUMTYPE;
-        }
-        return mkdir(dp->directory, 0700) < 0 && errno != EEXIST ? -errno : 0;
+        return pins_hash(bytes, size);
 }
 
 static int pin_all(const SocketDatapath *dp) {
-        int r = make_directories(dp);
+        int r = pins_make_directory(dp->state_dir, dp->directory);
 
         for (int i = 0; r >= 0 && i < MAP_MAX; i++)
-                r = pin(dp->directory, map_names[i], dp->maps[i]);
-        return r < 0 ? r : pin(dp->directory, PIN_PROGRAM, dp->program);
+                r = pins_add(dp->directory, map_names[i], dp->maps[i]);
+        return r < 0 ? r : pins_add(dp->directory, PIN_PROGRAM, dp->program);
 }
 
 static int map_ports(SocketDatapath *dp) {
@@ -118,14 +69,14 @@ static int map_ports(SocketDatapath *dp) {
 /* Returns 1 when all pins are there and of this build, 0 when not. */
 static int adopt(SocketDatapath *dp) {
         for (int i = 0; i < MAP_MAX; i++) {
-                dp->maps[i] = open_pin(dp->directory, map_names[i]);
+                dp->maps[i] = pins_open(dp->directory, map_names[i]);
                 if (dp->maps[i] < 0)
                         return 0;
         }
-        dp->program = open_pin(dp->directory, PIN_PROGRAM);
+        dp->program = pins_open(dp->directory, PIN_PROGRAM);
         if (dp->program < 0)
                 return 0;
-        dp->link = open_pin(dp->directory, PIN_LINK);
+        dp->link = pins_open(dp->directory, PIN_LINK);
         if (bpf_map_lookup_elem(dp->maps[MAP_ABOUT], &zero, &dp->about) < 0 ||
             dp->about.programs_hash != programs_hash() ||
             bpf_map_lookup_elem(dp->maps[MAP_CONTROL], &zero, &dp->control) < 0)
@@ -199,7 +150,7 @@ int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketD
                 dp->maps[i] = -1;
 
         dp->state_dir = strdup(state_dir);
-        dp->directory = pin_path(state_dir, "socket");
+        dp->directory = pins_path(state_dir, DIRECTORY);
         if (!dp->state_dir || !dp->directory)
                 return -ENOMEM;
         adopted = adopt(dp);
@@ -208,10 +159,10 @@ int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketD
                 dp->about = (struct meshcut_about){};
                 dp->control = (struct meshcut_control){};
                 dp->names = (RuleNames){};
-                r = datapath_off(state_dir);
+                r = socket_datapath_off(state_dir);
                 if (r < 0)
                         return r;
-                r = make_directories(dp);
+                r = pins_make_directory(dp->state_dir, dp->directory);
                 if (r < 0)
                         return r;
                 r = load(dp, max_connections);
@@ -346,8 +297,8 @@ int socket_datapath_attach(SocketDatapath *dp, const char *cgroup) {
         r = pin_all(dp);
         if (r < 0)
                 return r;
-        remove_pin(dp->directory, PIN_LINK);
-        return pin(dp->directory, PIN_LINK, dp->link);
+        pins_remove(dp->directory, PIN_LINK);
+        return pins_add(dp->directory, PIN_LINK, dp->link);
 }
 
 bool socket_datapath_is_on(const SocketDatapath *dp) {
@@ -441,43 +392,20 @@ int socket_datapath_stop(SocketDatapath *dp) {
         return r;
 }
 
-/* The size of an element may be that of another version; "on" is its first field in all of them. */
-static int turn_off(int control) {
-        struct bpf_map_info info = {};
-        uint32_t size = sizeof(info);
-        _cleanup_free_ char *value = NULL;
+int socket_datapath_pause(const char *state_dir) {
+        _cleanup_free_ char *directory = pins_path(state_dir, DIRECTORY);
 
-        if (bpf_obj_get_info_by_fd(control, &info, &size) < 0)
-                return -errno;
-        value = calloc(1, MAX((size_t) info.value_size, sizeof(uint32_t)));
-        if (!value)
-                return -ENOMEM;
-        if (bpf_map_lookup_elem(control, &zero, value) < 0)
-                return -errno;
-        memset(value + offsetof(struct meshcut_control, on), 0, sizeof(uint32_t));
-        return map_update(control, &zero, value);
+        return directory ? pins_turn_off(directory, map_names[MAP_CONTROL]) : -ENOMEM;
 }
 
-int datapath_pause(const char *state_dir) {
-        _cleanup_free_ char *directory = pin_path(state_dir, "socket");
-        _cleanup_close_ int control = -1;
-
-        if (!directory)
-                return -ENOMEM;
-        control = open_pin(directory, map_names[MAP_CONTROL]);
-        if (control < 0)
-                return control == -ENOENT ? 0 : control;
-        return turn_off(control);
-}
-
-int datapath_off(const char *state_dir) {
-        _cleanup_free_ char *directory = pin_path(state_dir, "socket");
+int socket_datapath_off(const char *state_dir) {
+        _cleanup_free_ char *directory = pins_path(state_dir, DIRECTORY);
         _cleanup_close_ int link = -1;
-        int r = datapath_pause(state_dir);
+        int r = socket_datapath_pause(state_dir);
 
         if (!directory)
                 return -ENOMEM;
-        link = open_pin(directory, PIN_LINK);
+        link = pins_open(directory, PIN_LINK);
         if (link >= 0 && bpf_link_detach(link) < 0)
                 r = -errno;
         if (r == 0)

@@ -61,7 +61,67 @@ int socket_datapath_stop(SocketDatapath *dp);
 
 /* Turns off what is pinned below state_dir, whatever version it is of, and leaves it otherwise as it is. Returns 0 also
  * when nothing is there. */
-int datapath_pause(const char *state_dir);
+int socket_datapath_pause(const char *state_dir);
 /* Turns off and detaches what is pinned below state_dir, whatever version it is of, without a SocketDatapath.
  * Returns 0 also when nothing is there. */
-int datapath_off(const char *state_dir);
+int socket_datapath_off(const char *state_dir);
+
+typedef struct VethDatapath VethDatapath;
+
+typedef enum VethHook {
+        VETH_HOOK_NONE,
+        VETH_HOOK_TCX,    /* links, Linux 6.6 and later */
+        VETH_HOOK_CLSACT, /* filters of a clsact qdisc, with a handle and priority of our own */
+        VETH_HOOK_MAX,
+} VethHook;
+
+/* Loads and pins, or adopts, as socket_datapath_new() does. A fresh shortcut is off and attached nowhere. */
+int veth_datapath_new(const char *state_dir, VethDatapath **ret, bool *ret_adopted);
+VethDatapath *veth_datapath_free(VethDatapath *dp);
+DEFINE_CLEANUP(VethDatapath *, veth_datapath_free);
+
+/* Which hook this kernel offers. */
+VethHook veth_datapath_hook(const VethDatapath *dp);
+
+/* Is this the id of one of our programs? */
+bool veth_datapath_owns(const VethDatapath *dp, uint32_t program);
+/* The id of a program at a tcx hook of the device that is not ours; 0: none, or no tcx in this kernel. */
+uint32_t veth_datapath_foreign_tcx(const VethDatapath *dp, uint32_t ifindex);
+
+/* Attaches both programs to a device, which is then a port. Does nothing where they are attached. */
+int veth_datapath_attach(VethDatapath *dp, uint32_t ifindex);
+/* Takes ours off, and nothing else, and forgets the port. has_filters: others use the device's clsact qdisc. A device that
+ * is gone is fine. */
+int veth_datapath_detach(VethDatapath *dp, uint32_t ifindex, bool has_filters);
+
+typedef struct VethPort {
+        uint32_t ifindex;
+        struct meshcut_port port;
+} VethPort;
+
+typedef struct VethEndpoint {
+        struct meshcut_endpoint_key key;
+        struct meshcut_endpoint endpoint;
+} VethEndpoint;
+
+/* Makes the programs know these ports, which must be attached, and these addresses, and no others. */
+int veth_datapath_apply(VethDatapath *dp, const VethPort *ports, size_t n_ports, const VethEndpoint *endpoints,
+                        size_t n_endpoints);
+/* The ports that the programs know, sorted by ifindex; the caller frees *ret. */
+int veth_datapath_list_ports(const VethDatapath *dp, uint32_t **ret, size_t *ret_n);
+
+/* On or off, and the mode. Where conntrack keeps its things is found out each time: it can be loaded late. */
+int veth_datapath_set(VethDatapath *dp, bool on, VethMode mode);
+bool veth_datapath_is_on(const VethDatapath *dp);
+/* Makes every flow show itself on the normal path before it is shortcut again. */
+int veth_datapath_revoke_leases(VethDatapath *dp);
+
+enum meshcut_override veth_datapath_get_override(const VethDatapath *dp);
+int veth_datapath_set_override(VethDatapath *dp, enum meshcut_override override);
+
+/* All CPUs together; ifindex 0: of all devices, those that are gone included. */
+int veth_datapath_read_counters(const VethDatapath *dp, uint32_t ifindex, struct meshcut_veth_counters *ret);
+
+/* Turns the shortcut off, takes all of ours off the devices and removes the pins. Nothing is left in the kernel. */
+int veth_datapath_stop(VethDatapath *dp);
+int veth_datapath_off(const char *state_dir);

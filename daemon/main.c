@@ -116,7 +116,7 @@ static int on_libbpf_message(enum libbpf_print_level level, const char *format, 
 static int run(int argc, char **argv) {
         Arguments arguments = { .state_dir = STATE_DIR_DEFAULT };
         _cleanup_(manager_freep) Manager *m = NULL;
-        int r;
+        int r, veth;
 
         log_open();
         libbpf_set_print(on_libbpf_message);
@@ -129,7 +129,10 @@ static int run(int argc, char **argv) {
         if (r < 0)
                 return r;
         if (arguments.off) {
-                r = datapath_off(arguments.state_dir);
+                r = socket_datapath_off(arguments.state_dir);
+                veth = veth_datapath_off(arguments.state_dir);
+                if (r >= 0)
+                        r = veth;
                 if (r < 0)
                         log_error("Cannot turn off what is pinned in %s: %s", arguments.state_dir, strerror(-r));
                 return r;

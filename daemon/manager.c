@@ -183,7 +183,7 @@ static int reconcile_socket(Manager *m) {
                 return r;
         if (m->socket_refusal) {
                 /* Pins of an earlier daemon may still be at work. */
-                r = m->socket ? socket_datapath_stop(m->socket) : datapath_off(m->state_dir);
+                r = m->socket ? socket_datapath_stop(m->socket) : socket_datapath_off(m->state_dir);
                 m->socket = socket_datapath_free(m->socket);
                 m->policy_applied = false;
                 return r;
@@ -397,7 +397,7 @@ int manager_start(Manager *m) {
         (void) setrlimit(RLIMIT_MEMLOCK, &unlimited);
         /* What an earlier daemon left at work must not enrol the sockets of the probes. manager_reconcile() turns it on
          * again within milliseconds. */
-        r = datapath_pause(m->state_dir);
+        r = socket_datapath_pause(m->state_dir);
         if (r < 0)
                 log_warning("Cannot pause what is pinned in %s: %s", m->state_dir, strerror(-r));
         r = probes_run(&m->probes);

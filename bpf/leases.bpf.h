@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Leases: what the normal path was seen to do with a flow. The egress of a device sees a packet after everything that the
+ * host has to say about it - firewall, conntrack, NAT, routing, bridging - and only packets that took that way: those
+ * that bpf_redirect_peer() moves do not come by. A packet that arrives there grants its flow a lease for a second.
+ * So whatever the host refuses never gets one, and what it refuses from now on loses it. */
+
+#include "conntrack.bpf.h"
+
+struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, __u32);
+        __type(value, struct meshcut_veth_control);
+} veth_control SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, 16384);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, __u32);
+        __type(value, struct meshcut_port);
+} ports SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, 65536);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, struct meshcut_endpoint_key);
+        __type(value, struct meshcut_endpoint);
+} endpoints SEC(".maps");
+
+/* LRU: a flow that is pushed out takes the normal path once. */
+struct {
+        __uint(type, BPF_MAP_TYPE_LRU_HASH);
+        __uint(max_entries, 65536);
+        __type(key, struct meshcut_flow_key);
+        __type(value, struct meshcut_flow);
+} flows SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+        __uint(max_entries, 16384);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, __u32);
+        __type(value, struct meshcut_veth_counters);
+} veth_counters SEC(".maps");
+
+/* Not read by programs. */
+struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, __u32);
+        __type(value, struct meshcut_veth_about);
+} veth_about SEC(".maps");
+
+/* A redirected packet does come by the egress of an uplink. It must not renew the lease that let it pass, so a lease ends
+ * for the way in this much earlier than for the way out: more than two ticks of the coarse clock. */
+#define LEASE_MARGIN_NS 10000000ULL
+
+static __always_inline struct meshcut_veth_control *veth_control_get(void) {
+        __u32 zero = 0;
+
+        return bpf_map_lookup_elem(&veth_control, &zero);
+}
+
+static __always_inline struct meshcut_endpoint *endpoint_get(__u32 domain, const __u8 *address) {
+        struct meshcut_endpoint_key key = { .domain = domain };
+
+        __builtin_memcpy(key.address, address, sizeof(key.address));
+        return bpf_map_lookup_elem(&endpoints, &key);
+}
+
+static __always_inline void flow_key(const struct packet *p, __u32 in_ifindex, bool routed,
+                                     struct meshcut_flow_key *ret) {
+        __builtin_memset(ret, 0, sizeof(*ret));
+        ret->in_ifindex = in_ifindex;
+        __builtin_memcpy(ret->source, p->source, sizeof(ret->source));
+        __builtin_memcpy(ret->destination, p->destination, sizeof(ret->destination));
+        ret->source_port = p->source_port;
+        ret->destination_port = p->destination_port;
+        ret->protocol = p->protocol;
+        ret->routed = routed;
+}
+
+static __always_inline void flow_forget_reverse(const struct packet *p, __u32 in_ifindex, bool routed) {
+        struct meshcut_flow_key key = {};
+
+        key.in_ifindex = in_ifindex;
+        __builtin_memcpy(key.source, p->destination, sizeof(key.source));
+        __builtin_memcpy(key.destination, p->source, sizeof(key.destination));
+        key.source_port = p->destination_port;
+        key.destination_port = p->source_port;
+        key.protocol = p->protocol;
+        key.routed = routed;
+        (void) bpf_map_delete_elem(&flows, &key);
+}
+
+/* By which device of ours the packet came in; 0: by none, or with a source address that is not that container's. The kernel
+ * remembers the last device that took the packet in (skb_iif): the veth itself if bridged, its bridge or VRF if routed. */
+static __always_inline __u32 origin(__u32 iif, const struct meshcut_port *out, const struct packet *p,
+                                    bool *ret_routed) {
+        struct meshcut_port *in = bpf_map_lookup_elem(&ports, &iif);
+        struct meshcut_endpoint *source;
+
+        *ret_routed = !(in && (in->flags & MESHCUT_PORT_BRIDGED));
+        if (in && (in->flags & MESHCUT_PORT_BRIDGED) &&
+            (!(out->flags & MESHCUT_PORT_BRIDGED) || in->domain != out->domain))
+                return 0;
+        if (in && (in->flags & MESHCUT_PORT_UPLINK))
+                return out->flags & MESHCUT_PORT_UPLINK ? 0 : iif;
+        source = endpoint_get(in ? in->domain : iif, p->source);
+        if (!source || (in && source->ifindex != iif))
+                return 0;
+        return source->ifindex;
+}
+
+/* Is the packet on its way to a container, whose address it bears, and not flooded to all ports? */
+static __always_inline bool arrives(__u32 ifindex, const struct meshcut_port *out, const struct packet *p) {
+        struct meshcut_endpoint *destination;
+
+        if (out->flags & MESHCUT_PORT_UPLINK)
+                return !(out->flags & MESHCUT_PORT_BRIDGED);
+        destination = endpoint_get(out->domain, p->destination);
+        return destination && destination->ifindex == ifindex && mac_equal(destination->mac, p->to);
+}
+
+/* For every packet that leaves by a device of ours. */
+static __always_inline void lease_observe(struct __sk_buff *skb) {
+        struct meshcut_veth_control *control = veth_control_get();
+        __u32 out_ifindex = skb->ifindex, iif = skb->ingress_ifindex;
+        struct meshcut_flow grant = {}, *known;
+        struct meshcut_flow_key key;
+        struct meshcut_port *out;
+        struct packet p = {};
+        __u64 now, early;
+        bool routed;
+        __u32 in;
+
+        /* The host's own packets came in by no device. */
+        if (!control || !control->on || iif == 0)
+                return;
+        out = bpf_map_lookup_elem(&ports, &out_ifindex);
+        if (!out || packet_read(skb, &p) != 0 || (p.is_control && !p.ends))
+                return;
+        in = origin(iif, out, &p, &routed);
+        if (in == 0)
+                return;
+        flow_key(&p, in, routed, &key);
+        if (p.ends) {
+                (void) bpf_map_delete_elem(&flows, &key);
+                flow_forget_reverse(&p, out_ifindex, routed);
+                return;
+        }
+        now = bpf_ktime_get_coarse_ns();
+        early = out->flags & MESHCUT_PORT_UPLINK ? 0 : LEASE_MARGIN_NS;
+        known = bpf_map_lookup_elem(&flows, &key);
+        if (known && known->generation == control->generation && known->out_ifindex == out_ifindex &&
+            now + early < known->until_ns)
+                return;
+        if (!arrives(out_ifindex, out, &p))
+                return;
+
+        grant.generation = control->generation;
+        grant.out_ifindex = out_ifindex;
+        grant.refusal = conntrack_refusal(skb, control, p.protocol);
+        /* What conntrack thinks of a young flow changes with the next packets. */
+        grant.until_ns = grant.refusal == MESHCUT_VETH_PASSED_UNASSURED + 1 ? now : now + control->lease_ns;
+        (void) bpf_map_update_elem(&flows, &key, &grant, BPF_ANY);
+}
