@@ -262,6 +262,12 @@ int veth_datapath_new(const char *state_dir, VethDatapath **ret, bool *ret_adopt
         return 0;
 }
 
+bool veth_datapath_is_pinned(const char *state_dir) {
+        _cleanup_free_ char *directory = pins_path(state_dir, DIRECTORY);
+
+        return directory && access(directory, F_OK) == 0;
+}
+
 VethDatapath *veth_datapath_free(VethDatapath *dp) {
         if (!dp)
                 return NULL;
@@ -462,6 +468,14 @@ bool veth_datapath_is_on(const VethDatapath *dp) {
         struct meshcut_veth_control control;
 
         return bpf_map_lookup_elem(dp->maps[MAP_CONTROL], &zero, &control) == 0 && control.on;
+}
+
+bool veth_datapath_is_established(const VethDatapath *dp) {
+        return dp->control.on && dp->control.established;
+}
+
+bool veth_datapath_knows_conntrack(const VethDatapath *dp) {
+        return dp->control.ct_status != 0 && dp->control.ct_tcp_state != 0 && dp->control.ct_extensions != 0;
 }
 
 enum meshcut_override veth_datapath_get_override(const VethDatapath *dp) {

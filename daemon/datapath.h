@@ -80,6 +80,9 @@ int veth_datapath_new(const char *state_dir, VethDatapath **ret, bool *ret_adopt
 VethDatapath *veth_datapath_free(VethDatapath *dp);
 DEFINE_CLEANUP(VethDatapath *, veth_datapath_free);
 
+/* Did an earlier daemon leave something in state_dir? */
+bool veth_datapath_is_pinned(const char *state_dir);
+
 /* Which hook this kernel offers. */
 VethHook veth_datapath_hook(const VethDatapath *dp);
 
@@ -113,6 +116,9 @@ int veth_datapath_list_ports(const VethDatapath *dp, uint32_t **ret, size_t *ret
 /* On or off, and the mode. Where conntrack keeps its things is found out each time: it can be loaded late. */
 int veth_datapath_set(VethDatapath *dp, bool on, VethMode mode);
 bool veth_datapath_is_on(const VethDatapath *dp);
+bool veth_datapath_is_established(const VethDatapath *dp);
+/* Could its entries be read, when it was last turned on? */
+bool veth_datapath_knows_conntrack(const VethDatapath *dp);
 /* Makes every flow show itself on the normal path before it is shortcut again. */
 int veth_datapath_revoke_leases(VethDatapath *dp);
 

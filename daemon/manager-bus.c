@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include <arpa/inet.h>
 #include <time.h>
 
 #include "bus-util.h"
 #include "log.h"
 #include "manager-bus.h"
 #include "stats.h"
+#include "veth-bus.h"
+#include "veth-plan.h"
 
 #define BUS_NAME "org.meshcut1"
 #define BUS_PATH "/org/meshcut1"
@@ -81,17 +82,22 @@ static int append_counter(const char *name, uint64_t value, void *userdata) {
         return sd_bus_message_append(userdata, "{st}", name, value);
 }
 
-static int append_counters(sd_bus_message *reply, const struct meshcut_counters *counters) {
+/* veth: NULL, or counters of the veth shortcut that go behind the others. */
+static int append_counters(sd_bus_message *reply, const struct meshcut_counters *counters,
+                           const struct meshcut_veth_counters *veth) {
         int r = sd_bus_message_open_container(reply, 'a', "{st}");
 
         if (r >= 0)
                 r = stats_for_each(counters, append_counter, reply);
+        if (r >= 0 && veth)
+                r = stats_for_each_veth(veth, append_counter, reply);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 static int get_statistics(sd_bus_message *request, void *userdata, sd_bus_error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         struct meshcut_counters sum = {}, of_rule;
+        struct meshcut_veth_counters veth;
         Manager *m = userdata;
         int r = sd_bus_message_new_method_return(request, &reply);
 
@@ -101,7 +107,9 @@ static int get_statistics(sd_bus_message *request, void *userdata, sd_bus_error 
                         counters_add(&sum, &of_rule);
         }
         if (r >= 0)
-                r = append_counters(reply, &sum);
+                r = veth_read_counters(m->veth, 0, &veth);
+        if (r >= 0)
+                r = append_counters(reply, &sum, &veth);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
@@ -118,7 +126,7 @@ static int append_rule(sd_bus_message *reply, const Manager *m, uint32_t rule) {
         if (r >= 0)
                 r = sd_bus_message_append(reply, "s", name);
         if (r >= 0)
-                r = append_counters(reply, &counters);
+                r = append_counters(reply, &counters, NULL);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -136,23 +144,15 @@ static int get_rule_statistics(sd_bus_message *request, void *userdata, sd_bus_e
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
-static const char *address_to_string(const __u8 *address, char buffer[static INET6_ADDRSTRLEN]) {
-        static const __u8 mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-        if (memcmp(address, mapped, sizeof(mapped)) == 0)
-                return inet_ntop(AF_INET, address + 12, buffer, INET6_ADDRSTRLEN);
-        return inet_ntop(AF_INET6, address, buffer, INET6_ADDRSTRLEN);
-}
-
 static int append_end(sd_bus_message *reply, const Manager *m, const char *side, const struct meshcut_end *end) {
         const struct {
                 const char *key, *type;
                 uint64_t number;
                 const char *text;
         } fields[] = {
-                { "Address", "s", 0, address_to_string(end->identity.address, (char[INET6_ADDRSTRLEN]){}) },
+                { "Address", "s", 0, address_to_string(end->identity.address, (char[ADDRESS_STRING_MAX]){}) },
                 { "Port", "q", end->identity.port, NULL },
-                { "PeerAddress", "s", 0, address_to_string(end->identity.peer_address, (char[INET6_ADDRSTRLEN]){}) },
+                { "PeerAddress", "s", 0, address_to_string(end->identity.peer_address, (char[ADDRESS_STRING_MAX]){}) },
                 { "PeerPort", "q", end->identity.peer_port, NULL },
                 { "Cgroup", "s", 0, cgroup_tree_path(m->cgroups, end->identity.cgroup) ?: "" },
                 { "NetNs", "u", end->identity.netns, NULL },
@@ -334,6 +334,8 @@ int manager_bus_connect(Manager *m) {
         r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
                 r = sd_bus_add_object_vtable(m->bus, &m->vtable, BUS_PATH, BUS_INTERFACE, manager_vtable, m);
+        if (r >= 0)
+                r = veth_bus_add(m);
         if (r >= 0)
                 r = sd_bus_request_name(m->bus, BUS_NAME, 0);
         if (r < 0)

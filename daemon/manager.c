@@ -9,6 +9,7 @@
 #include "manager.h"
 #include "messages.h"
 #include "stats.h"
+#include "veth-bus.h"
 
 static const char *const shortcut_state_names[] = {
         [SHORTCUT_ACTIVE] = "active",
@@ -21,8 +22,8 @@ const char *shortcut_state_to_string(ShortcutState state) {
         return shortcut_state_names[state];
 }
 
-/* Not part of this version: refused like anything that cannot work here, rather than ignored. */
-#define VETH_REFUSAL "the veth shortcut is not part of this version"
+/* Devices come and go in bursts: what happens within this time is acted on at once. */
+#define VETH_DELAY_USEC (20 * USEC_PER_MSEC)
 
 int manager_new(const char *config, const char *state_dir, Manager **ret) {
         _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(*m));
@@ -44,8 +45,10 @@ int manager_new(const char *config, const char *state_dir, Manager **ret) {
 Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
+        sd_event_source_disable_unref(m->veth_timer);
         sd_bus_slot_unref(m->vtable);
         sd_bus_flush_close_unref(m->bus);
+        veth_free(m->veth);
         socket_datapath_free(m->socket);
         cgroup_tree_free(m->cgroups);
         policy_free(m->policy);
@@ -61,8 +64,11 @@ Manager *manager_free(Manager *m) {
 }
 
 ShortcutState manager_shortcut_state(const Manager *m, Shortcut shortcut) {
-        if (shortcut == SHORTCUT_VETH)
-                return m->policy->shortcut[SHORTCUT_VETH] ? SHORTCUT_REFUSED : SHORTCUT_DISABLED;
+        if (shortcut == SHORTCUT_VETH) {
+                if (veth_refusal(m->veth) && veth_is_wanted(m->veth, m->policy))
+                        return SHORTCUT_REFUSED;
+                return veth_is_on(m->veth) ? SHORTCUT_ACTIVE : SHORTCUT_DISABLED;
+        }
         if (m->socket_refusal)
                 return SHORTCUT_REFUSED;
         return m->socket && socket_datapath_is_on(m->socket) && socket_datapath_is_attached(m->socket)
@@ -71,7 +77,7 @@ ShortcutState manager_shortcut_state(const Manager *m, Shortcut shortcut) {
 }
 
 const char *manager_refusal(const Manager *m, Shortcut shortcut) {
-        return shortcut == SHORTCUT_VETH ? VETH_REFUSAL : m->socket_refusal;
+        return shortcut == SHORTCUT_VETH ? veth_refusal(m->veth) : m->socket_refusal;
 }
 
 const char *manager_shortcut_reason(const Manager *m, Shortcut shortcut) {
@@ -214,6 +220,17 @@ static int reconcile_socket(Manager *m) {
         return socket_datapath_set_on(m->socket, true);
 }
 
+static int reconcile_veth(Manager *m) {
+        int r;
+
+        m->veth_timer = sd_event_source_disable_unref(m->veth_timer);
+        r = veth_reconcile(m->veth, m->policy);
+        if (r < 0)
+                log_error("Cannot set up the veth shortcut: %s",
+                          r == -EMEDIUMTYPE ? "the state directory is not on a mounted bpffs" : strerror(-r));
+        return r;
+}
+
 static uint64_t count_active(const Manager *m) {
         struct meshcut_counters sum = {}, of_rule;
 
@@ -259,14 +276,38 @@ static void announce(Manager *m, Shortcut shortcut) {
 
 /* The only place that loads, attaches and writes maps: makes what is there what is wanted. */
 static int manager_reconcile(Manager *m) {
-        int r = reconcile_socket(m);
+        int r = reconcile_socket(m), k = reconcile_veth(m);
 
         for (Shortcut s = 0; s < SHORTCUT_MAX; s++)
                 announce(m, s);
         if (r < 0)
                 log_error("Cannot set up the socket shortcut: %s",
                           r == -EMEDIUMTYPE ? "the state directory is not on a mounted bpffs" : strerror(-r));
-        return r;
+        return r < 0 ? r : k;
+}
+
+static int on_veth_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Manager *m = userdata;
+
+        (void) reconcile_veth(m);
+        announce(m, SHORTCUT_VETH);
+        return 0;
+}
+
+static void on_veth_dirty(void *userdata) {
+        Manager *m = userdata;
+        int r;
+
+        if (m->veth_timer)
+                return;
+        r = sd_event_add_time_relative(m->event, &m->veth_timer, CLOCK_MONOTONIC, VETH_DELAY_USEC, USEC_PER_MSEC,
+                                       on_veth_timer, m);
+        if (r < 0)
+                log_error("Cannot follow the devices: %s", strerror(-r));
+}
+
+static void on_veth_changed(const VethInterface *before, const VethInterface *after, void *userdata) {
+        veth_bus_announce(userdata, before, after);
 }
 
 /* All of a reload that can fail, and nothing that stays when it does: the programs move to the new root, and the new
@@ -318,19 +359,25 @@ int manager_reload(Manager *m, PolicyMessages *messages) {
 }
 
 int manager_set_shortcuts(Manager *m, unsigned shortcuts, bool on, Shortcut *ret_refused) {
+        enum meshcut_override override = on ? MESHCUT_OVERRIDE_ON : MESHCUT_OVERRIDE_OFF;
         int r = 0;
 
+        if (on && (shortcuts & (1U << SHORTCUT_VETH)))
+                r = veth_check(m->veth, m->policy);
         for (Shortcut s = 0; on && s < SHORTCUT_MAX; s++)
                 if ((shortcuts & (1U << s)) && manager_refusal(m, s)) {
                         *ret_refused = s;
                         return -EOPNOTSUPP;
                 }
-        if ((shortcuts & (1U << SHORTCUT_SOCKET)) && m->socket) {
-                r = socket_datapath_set_override(m->socket, on ? MESHCUT_OVERRIDE_ON : MESHCUT_OVERRIDE_OFF);
-                if (r >= 0)
-                        r = manager_reconcile(m);
+        if (r >= 0 && (shortcuts & (1U << SHORTCUT_VETH)))
+                r = veth_set_override(m->veth, m->policy, override);
+        if (r == -EOPNOTSUPP) {
+                (void) veth_check(m->veth, m->policy);
+                *ret_refused = SHORTCUT_VETH;
         }
-        return r;
+        if (r >= 0 && (shortcuts & (1U << SHORTCUT_SOCKET)) && m->socket)
+                r = socket_datapath_set_override(m->socket, override);
+        return r < 0 ? r : manager_reconcile(m);
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
@@ -366,6 +413,8 @@ static void log_started(const Manager *m) {
         ShortcutState socket = manager_shortcut_state(m, SHORTCUT_SOCKET), veth = manager_shortcut_state(m, SHORTCUT_VETH);
         const char *reason = manager_shortcut_reason(m, SHORTCUT_SOCKET);
 
+        if (isempty(reason))
+                reason = manager_shortcut_reason(m, SHORTCUT_VETH);
         for (int i = 0; i < PROBE_MAX; i++)
                 log_debug("Kernel probe %s: %s, %s", probe_to_string(i),
                           m->probes.features[i].passed ? "passed" : "not passed", m->probes.features[i].seen);
@@ -405,6 +454,9 @@ int manager_start(Manager *m) {
                 return r;
         for (Shortcut s = 0; s < SHORTCUT_MAX; s++)
                 m->announced[s] = SHORTCUT_STATE_MAX;
+        r = veth_new(m->event, m->state_dir, on_veth_dirty, on_veth_changed, m, &m->veth);
+        if (r < 0)
+                return r;
         r = manager_bus_connect(m);
         if (r < 0)
                 return r;
@@ -424,6 +476,8 @@ static void stop_shortcuts(Manager *m) {
         snprintf(number, sizeof(number), "%lu", count_active(m));
         if (m->socket && socket_datapath_stop(m->socket) < 0)
                 log_error("Cannot turn off the socket shortcut");
+        if (veth_stop(m->veth) < 0)
+                log_error("Cannot turn off the veth shortcut");
         log_event(LOG_INFO, MESHCUT_MESSAGE_STOPPED, LOG_FIELDS("MESHCUT_CONNECTIONS", number),
                   "meshcut stopped; %s enrolled connections go on by TCP until they close", number);
 }

@@ -10,6 +10,7 @@
 #include "datapath.h"
 #include "policy-file.h"
 #include "probe.h"
+#include "veth.h"
 
 typedef enum ShortcutState {
         SHORTCUT_ACTIVE,
@@ -37,6 +38,8 @@ typedef struct Manager {
         SocketDatapath *socket; /* NULL when refused */
         char *socket_refusal;   /* why the socket shortcut is refused; NULL when it is not */
         bool policy_applied;
+        Veth *veth;
+        sd_event_source *veth_timer; /* not NULL: a reconciliation of the veth shortcut is due */
         ShortcutState announced[SHORTCUT_MAX]; /* as the bus knows them */
         char *announced_reason[SHORTCUT_MAX];
 } Manager;

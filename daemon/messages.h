@@ -33,3 +33,17 @@
 
 /* Sockets are still enrolled though the shortcut is off. [MESHCUT_CONNECTIONS] */
 #define MESHCUT_MESSAGE_MEMBERS_REMAINING "5e8a42da1ff54e86b6943ddb2f8edbdd"
+
+/* A device that Interfaces= or Uplinks= names is not made part of the veth shortcut. [MESHCUT_INTERFACE,
+ * MESHCUT_REASON] */
+#define MESHCUT_MESSAGE_INTERFACE_LEFT "7b5b16613758444d9590b4c21abb91fa"
+
+/* The programs of the veth shortcut were attached to a device. [MESHCUT_INTERFACE] */
+#define MESHCUT_MESSAGE_INTERFACE_ATTACHED "bc79863dcfbf4f37a2df6f0d6af94200"
+
+/* An address was found behind two devices. [MESHCUT_INTERFACE, MESHCUT_REASON] */
+#define MESHCUT_MESSAGE_ADDRESS_CONFLICT "f8741f6458974f25b764d082937661fa"
+
+/* With Mode=direct packets of this device skip what filters or translates them now. [MESHCUT_INTERFACE,
+ * MESHCUT_REASON] */
+#define MESHCUT_MESSAGE_FIREWALL_SKIPPED "c567ff06fcf14b1d8281a7326a6bd060"

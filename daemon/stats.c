@@ -6,9 +6,11 @@
 
 static const char *const left_names[] = { MESHCUT_LEFT_REASONS(NAME_OF_REASON) };
 static const char *const passed_names[] = { MESHCUT_PASSED_REASONS(NAME_OF_REASON) };
+static const char *const veth_passed_names[] = { MESHCUT_VETH_PASSED_REASONS(NAME_OF_REASON) };
 
 _Static_assert(ELEMENTSOF(left_names) == MESHCUT_LEFT_MAX, "a name for every reason");
 _Static_assert(ELEMENTSOF(passed_names) == MESHCUT_PASSED_MAX, "a name for every reason");
+_Static_assert(ELEMENTSOF(veth_passed_names) == MESHCUT_VETH_PASSED_MAX, "a name for every reason");
 
 /* struct meshcut_counters has nothing but 64-bit counters. */
 void counters_add(struct meshcut_counters *sum, const struct meshcut_counters *more) {
@@ -57,4 +59,13 @@ int stats_for_each(const struct meshcut_counters *c, stats_each_t each, void *us
         if (r < 0)
                 return r;
         return each_reason("socket.passed", passed_names, c->passed, MESHCUT_PASSED_MAX, each, userdata);
+}
+
+int stats_for_each_veth(const struct meshcut_veth_counters *c, stats_each_t each, void *userdata) {
+        int r = each("veth.packets_shortcut", c->packets_shortcut, userdata);
+
+        if (r >= 0)
+                r = each("veth.bytes_shortcut", c->bytes_shortcut, userdata);
+        return r < 0 ? r
+                     : each_reason("veth.passed", veth_passed_names, c->passed, MESHCUT_VETH_PASSED_MAX, each, userdata);
 }

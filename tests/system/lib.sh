@@ -219,7 +219,7 @@ daemon_start() {
         need_daemon
         [[ -S $SCRATCH/bus ]] || bus_start
         : >"$SCRATCH/notified"
-        NOTIFY_SOCKET=$SCRATCH/notify at_exec "${CG_DAEMON:-$CG_TOP/infra}" - "$MESHCUTD" --config="$SCRATCH/meshcut.conf" \
+        NOTIFY_SOCKET=$SCRATCH/notify at_exec "${CG_DAEMON:-$CG_TOP/infra}" "${NS_DAEMON:--}" "$MESHCUTD" --config="$SCRATCH/meshcut.conf" \
                 --state-dir="$SCRATCH/bpf/meshcut" >>"$SCRATCH/daemon.log" 2>&1 &
         DAEMON_PID=$!
         eventually 20 daemon_ready_or_gone || fail "the daemon is not ready after 20 s"
