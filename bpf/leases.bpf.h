@@ -40,12 +40,19 @@ struct {
 } flows SEC(".maps");
 
 struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __uint(max_entries, MESHCUT_VETH_SLOTS);
+        __type(key, __u32);
+        __type(value, struct meshcut_veth_traffic);
+} veth_traffic SEC(".maps");
+
+struct {
         __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
         __uint(max_entries, 16384);
         __uint(map_flags, BPF_F_NO_PREALLOC);
         __type(key, __u32);
-        __type(value, struct meshcut_veth_counters);
-} veth_counters SEC(".maps");
+        __type(value, struct meshcut_veth_passed);
+} veth_passed SEC(".maps");
 
 /* Not read by programs. */
 struct {
@@ -72,48 +79,45 @@ static __always_inline struct meshcut_endpoint *endpoint_get(__u32 domain, const
         return bpf_map_lookup_elem(&endpoints, &key);
 }
 
-static __always_inline void flow_key(const struct packet *p, __u32 in_ifindex, bool routed,
-                                     struct meshcut_flow_key *ret) {
-        __builtin_memset(ret, 0, sizeof(*ret));
-        ret->in_ifindex = in_ifindex;
-        __builtin_memcpy(ret->source, p->source, sizeof(ret->source));
-        __builtin_memcpy(ret->destination, p->destination, sizeof(ret->destination));
-        ret->source_port = p->source_port;
-        ret->destination_port = p->destination_port;
-        ret->protocol = p->protocol;
-        ret->routed = routed;
-}
+static __always_inline void flow_forget_reverse(const struct packet *p, __u32 in_ifindex) {
+        struct meshcut_flow_key key = { .in_ifindex = in_ifindex, .protocol = p->key.protocol };
 
-static __always_inline void flow_forget_reverse(const struct packet *p, __u32 in_ifindex, bool routed) {
-        struct meshcut_flow_key key = {};
-
-        key.in_ifindex = in_ifindex;
-        __builtin_memcpy(key.source, p->destination, sizeof(key.source));
-        __builtin_memcpy(key.destination, p->source, sizeof(key.destination));
-        key.source_port = p->destination_port;
-        key.destination_port = p->source_port;
-        key.protocol = p->protocol;
-        key.routed = routed;
+        __builtin_memcpy(key.source, p->key.destination, sizeof(key.source));
+        __builtin_memcpy(key.destination, p->key.source, sizeof(key.destination));
+        key.source_port = p->key.destination_port;
+        key.destination_port = p->key.source_port;
         (void) bpf_map_delete_elem(&flows, &key);
 }
 
-/* By which device of ours the packet came in; 0: by none, or with a source address that is not that container's. The kernel
- * remembers the last device that took the packet in (skb_iif): the veth itself if bridged, its bridge or VRF if routed. */
-static __always_inline __u32 origin(__u32 iif, const struct meshcut_port *out, const struct packet *p,
-                                    bool *ret_routed) {
+/* By which device of ours the packet came in: fills in all that a lease says of that side. 0: by none, or with a source
+ * address that is not that container's. The kernel remembers the last device that took the packet in (skb_iif): the veth
+ * itself if it was bridged, its bridge or VRF if it was routed. */
+static __always_inline __u32 find_origin(__u32 iif, const struct meshcut_port *out, const struct packet *p,
+                                         struct meshcut_flow *lease) {
         struct meshcut_port *in = bpf_map_lookup_elem(&ports, &iif);
+        bool bridged = in && (in->flags & MESHCUT_PORT_BRIDGED);
         struct meshcut_endpoint *source;
+        __u32 ifindex = iif;
 
-        *ret_routed = !(in && (in->flags & MESHCUT_PORT_BRIDGED));
-        if (in && (in->flags & MESHCUT_PORT_BRIDGED) &&
-            (!(out->flags & MESHCUT_PORT_BRIDGED) || in->domain != out->domain))
+        if (bridged && (!(out->flags & MESHCUT_PORT_BRIDGED) || in->domain != out->domain))
                 return 0;
-        if (in && (in->flags & MESHCUT_PORT_UPLINK))
-                return out->flags & MESHCUT_PORT_UPLINK ? 0 : iif;
-        source = endpoint_get(in ? in->domain : iif, p->source);
-        if (!source || (in && source->ifindex != iif))
-                return 0;
-        return source->ifindex;
+        if (in && (in->flags & MESHCUT_PORT_UPLINK)) {
+                if (out->flags & MESHCUT_PORT_UPLINK)
+                        return 0;
+        } else {
+                source = endpoint_get(in ? in->domain : iif, p->key.source);
+                if (!source || (in && source->ifindex != iif))
+                        return 0;
+                ifindex = source->ifindex;
+                in = bpf_map_lookup_elem(&ports, &ifindex);
+                if (!in)
+                        return 0;
+        }
+        lease->slot = in->slot;
+        lease->l3_ifindex = in->l3_ifindex;
+        lease->flags = bridged ? 0 : MESHCUT_FLOW_ROUTED;
+        __builtin_memcpy(lease->to, bridged ? p->to : in->gateway, sizeof(lease->to));
+        return ifindex;
 }
 
 /* Is the packet on its way to a container, whose address it bears, and not flooded to all ports? */
@@ -122,21 +126,18 @@ static __always_inline bool arrives(__u32 ifindex, const struct meshcut_port *ou
 
         if (out->flags & MESHCUT_PORT_UPLINK)
                 return !(out->flags & MESHCUT_PORT_BRIDGED);
-        destination = endpoint_get(out->domain, p->destination);
+        destination = endpoint_get(out->domain, p->key.destination);
         return destination && destination->ifindex == ifindex && mac_equal(destination->mac, p->to);
 }
 
 /* For every packet that leaves by a device of ours. */
 static __always_inline void lease_observe(struct __sk_buff *skb) {
         struct meshcut_veth_control *control = veth_control_get();
-        __u32 out_ifindex = skb->ifindex, iif = skb->ingress_ifindex;
-        struct meshcut_flow grant = {}, *known;
-        struct meshcut_flow_key key;
+        __u32 out_ifindex = skb->ifindex, iif = skb->ingress_ifindex, mtu = 0;
+        struct meshcut_flow lease = {}, *known;
         struct meshcut_port *out;
         struct packet p = {};
         __u64 now, early;
-        bool routed;
-        __u32 in;
 
         /* The host's own packets came in by no device. */
         if (!control || !control->on || iif == 0)
@@ -144,28 +145,33 @@ static __always_inline void lease_observe(struct __sk_buff *skb) {
         out = bpf_map_lookup_elem(&ports, &out_ifindex);
         if (!out || packet_read(skb, &p) != 0 || (p.is_control && !p.ends))
                 return;
-        in = origin(iif, out, &p, &routed);
-        if (in == 0)
+        p.key.in_ifindex = find_origin(iif, out, &p, &lease);
+        if (p.key.in_ifindex == 0)
                 return;
-        flow_key(&p, in, routed, &key);
         if (p.ends) {
-                (void) bpf_map_delete_elem(&flows, &key);
-                flow_forget_reverse(&p, out_ifindex, routed);
+                (void) bpf_map_delete_elem(&flows, &p.key);
+                flow_forget_reverse(&p, out_ifindex);
                 return;
         }
         now = bpf_ktime_get_coarse_ns();
         early = out->flags & MESHCUT_PORT_UPLINK ? 0 : LEASE_MARGIN_NS;
-        known = bpf_map_lookup_elem(&flows, &key);
+        known = bpf_map_lookup_elem(&flows, &p.key);
         if (known && known->generation == control->generation && known->out_ifindex == out_ifindex &&
             now + early < known->until_ns)
                 return;
         if (!arrives(out_ifindex, out, &p))
                 return;
 
-        grant.generation = control->generation;
-        grant.out_ifindex = out_ifindex;
-        grant.refusal = conntrack_refusal(skb, control, p.protocol);
+        lease.key = p.key;
+        lease.generation = control->generation;
+        lease.refusal = conntrack_refusal(skb, control, p.key.protocol);
         /* What conntrack thinks of a young flow changes with the next packets. */
-        grant.until_ns = grant.refusal == MESHCUT_VETH_PASSED_UNASSURED + 1 ? now : now + control->lease_ns;
-        (void) bpf_map_update_elem(&flows, &key, &grant, BPF_ANY);
+        lease.until_ns = lease.refusal == MESHCUT_VETH_PASSED_UNASSURED + 1 ? now : now + control->lease_ns;
+        if (out->flags & MESHCUT_PORT_UPLINK)
+                lease.flags |= MESHCUT_FLOW_UPLINK;
+        lease.out_ifindex = out_ifindex;
+        (void) bpf_check_mtu(skb, out_ifindex, &mtu, 0, 0);
+        lease.mtu = mtu;
+        __builtin_memcpy(lease.mac, p.to, sizeof(lease.mac));
+        (void) bpf_map_update_elem(&flows, &p.key, &lease, BPF_ANY);
 }

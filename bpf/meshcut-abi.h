@@ -207,17 +207,28 @@ _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct")
 
 #define MESHCUT_ENUM_VETH_PASSED(id, name) MESHCUT_VETH_PASSED_##id,
 
-enum meshcut_veth_passed { MESHCUT_VETH_PASSED_REASONS(MESHCUT_ENUM_VETH_PASSED) MESHCUT_VETH_PASSED_MAX };
+enum meshcut_veth_reason { MESHCUT_VETH_PASSED_REASONS(MESHCUT_ENUM_VETH_PASSED) MESHCUT_VETH_PASSED_MAX };
 
-/* Counters of one device on one CPU, moved where a packet comes in. */
-struct meshcut_veth_counters {
-        __u64 packets_shortcut; /* segments of a GSO packet count one by one */
-        __u64 bytes_shortcut;   /* from the Ethernet header on */
-        __u64 passed[MESHCUT_VETH_PASSED_MAX];
+/* Counters of one device on one CPU, moved where a packet comes in. Two maps: the first is all that a packet moves that
+ * takes the shortcut, and is found by a small number rather than by a hash. */
+struct meshcut_veth_traffic {
+        __u64 packets; /* segments of a GSO packet count one by one */
+        __u64 bytes;   /* from the Ethernet header on */
 };
 
-/* Key of the counters of devices that are gone. */
+struct meshcut_veth_passed {
+        __u64 packets[MESHCUT_VETH_PASSED_MAX];
+};
+
+/* Both, of one device or of all. */
+struct meshcut_veth_counters {
+        struct meshcut_veth_traffic shortcut;
+        struct meshcut_veth_passed passed;
+};
+
+/* Slot of "veth_traffic", and key of "veth_passed", of devices that are gone, and of those for which there is no slot. */
 #define MESHCUT_VETH_GONE 0
+#define MESHCUT_VETH_SLOTS 4096
 
 /* The one element of "veth_control". "on" stays the first field for ever, as in struct meshcut_control. */
 struct meshcut_veth_control {
@@ -247,7 +258,8 @@ struct meshcut_port {
         __u32 domain;     /* where its addresses are unique: its bridge or VRF (an ifindex), or 0 for the host's routing */
         __u32 l3_ifindex; /* the device that its packets enter routing by: itself, or its bridge */
         __u32 flags;
-        __u8 gateway[6];  /* MAC address of that device */
+        __u32 slot;       /* of its traffic */
+        __u8 gateway[6];  /* MAC address of the device that its packets enter routing by */
         __u8 pad[2];
 };
 
@@ -266,27 +278,36 @@ struct meshcut_endpoint {
 /* Key of "flows": one direction of a flow, as it enters the host. Ports are in network byte order. */
 struct meshcut_flow_key {
         __u32 in_ifindex;
+        __u32 protocol;
         __u8 source[16];
         __u8 destination[16];
         __u16 source_port;
         __u16 destination_port;
-        __u8 protocol;
-        __u8 routed; /* addressed to the host's MAC address, not through it */
-        __u8 pad[2];
 };
 
-/* What the normal path was last seen to do with a flow. A permission only: where a packet goes is looked up for each. */
+#define MESHCUT_FLOW_ROUTED (1U << 0) /* through the host's routing, not only through a bridge */
+#define MESHCUT_FLOW_UPLINK (1U << 1) /* to a neighbour behind an uplink, not into a container */
+
+/* What the normal path was last seen to do with a flow. The key comes first, once more: an element of an LRU map can be given
+ * to another flow while it is read, and is then written from its beginning. */
 struct meshcut_flow {
-        __u64 until_ns; /* monotonic, coarse */
+        struct meshcut_flow_key key;
         __u32 generation;
+        __u64 until_ns;    /* monotonic, coarse */
+        __u32 refusal;     /* a reason + 1; 0: packets may take the shortcut */
+        __u32 flags;
         __u32 out_ifindex;
-        __u32 refusal; /* a reason + 1; 0: packets may take the shortcut */
-        __u32 pad;
+        __u32 mtu;         /* of that device */
+        __u32 l3_ifindex;  /* where it enters routing */
+        __u32 slot;        /* of the device that it comes in by */
+        __u8 to[6];        /* MAC address that its packets bear when they come in */
+        __u8 mac[6];       /* and when they go out */
+        __u8 pad[4];
 };
 
 _Static_assert(sizeof(struct meshcut_veth_control) == 32, "no hole in an ABI struct");
-_Static_assert(sizeof(struct meshcut_port) == 20, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_port) == 24, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_endpoint_key) == 20, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_endpoint) == 12, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_flow_key) == 44, "no hole in an ABI struct");
-_Static_assert(sizeof(struct meshcut_flow) == 24, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_flow) == 96, "no hole in an ABI struct");

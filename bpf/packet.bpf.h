@@ -13,9 +13,7 @@
 #define IPV4_FRAGMENT 0x3fff /* more fragments, or an offset */
 
 struct packet {
-        __u8 source[16], destination[16]; /* IPv4 is held IPv4-mapped */
-        __be16 source_port, destination_port;
-        __u8 protocol;
+        struct meshcut_flow_key key; /* without the device */
         bool is_ipv4;
         __u8 ttl;
         __u8 tos;                 /* of IPv4 */
@@ -39,11 +37,14 @@ struct cursor {
                 (cursor)->at <= (cursor)->end ? _header : NULL;                                       \
         })
 
-/* All headers that we read, in the linear part of the packet. */
+/* All headers that we read, in the linear part of the packet. What TCP sends has its headers there and nothing else, so a
+ * byte more would have to be moved for each packet. */
 static __always_inline struct cursor packet_open(struct __sk_buff *skb) {
-        const __u32 most = ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr);
-        __u32 wanted = skb->len < most ? skb->len : most;
+        __u32 wanted = ETH_HLEN + sizeof(struct tcphdr) +
+                       (skb->protocol == bpf_htons(ETH_P_IP) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
 
+        if (wanted > skb->len)
+                wanted = skb->len;
         if ((__u64) skb->data_end - (__u64) skb->data < wanted)
                 (void) bpf_skb_pull_data(skb, wanted);
         return (struct cursor){ (void *) (__u64) skb->data, (void *) (__u64) skb->data_end };
@@ -67,9 +68,9 @@ static __always_inline int read_ipv4(struct cursor *cursor, struct packet *p) {
         if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
                 return MESHCUT_VETH_PASSED_FRAGMENT + 1;
         p->is_ipv4 = true;
-        map_ipv4(p->source, ip->saddr);
-        map_ipv4(p->destination, ip->daddr);
-        p->protocol = ip->protocol;
+        map_ipv4(p->key.source, ip->saddr);
+        map_ipv4(p->key.destination, ip->daddr);
+        p->key.protocol = ip->protocol;
         p->ttl = ip->ttl;
         p->tos = ip->tos;
         p->length = bpf_ntohs(ip->tot_len);
@@ -84,9 +85,9 @@ static __always_inline int read_ipv6(struct cursor *cursor, struct packet *p) {
                 return MESHCUT_VETH_PASSED_PROTOCOL + 1;
         if (ip->nexthdr == IPPROTO_FRAGMENT)
                 return MESHCUT_VETH_PASSED_FRAGMENT + 1;
-        __builtin_memcpy(p->source, &ip->saddr, sizeof(p->source));
-        __builtin_memcpy(p->destination, &ip->daddr, sizeof(p->destination));
-        p->protocol = ip->nexthdr;
+        __builtin_memcpy(p->key.source, &ip->saddr, sizeof(p->key.source));
+        __builtin_memcpy(p->key.destination, &ip->daddr, sizeof(p->key.destination));
+        p->key.protocol = ip->nexthdr;
         p->ttl = ip->hop_limit;
         p->flow_info = *(__be32 *) ip & bpf_htonl(0x0fffffff);
         p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
@@ -95,25 +96,25 @@ static __always_inline int read_ipv6(struct cursor *cursor, struct packet *p) {
 }
 
 static __always_inline int read_transport(struct cursor *cursor, struct packet *p) {
-        if (p->protocol == IPPROTO_TCP) {
+        if (p->key.protocol == IPPROTO_TCP) {
                 struct tcphdr *tcp = cursor_take(cursor, struct tcphdr);
 
                 if (!tcp)
                         return MESHCUT_VETH_PASSED_PROTOCOL + 1;
-                p->source_port = tcp->source;
-                p->destination_port = tcp->dest;
+                p->key.source_port = tcp->source;
+                p->key.destination_port = tcp->dest;
                 p->ends = tcp->fin || tcp->rst;
                 p->is_control = p->ends || tcp->syn;
                 p->headers += tcp->doff * 4;
                 return 0;
         }
-        if (p->protocol == IPPROTO_UDP) {
+        if (p->key.protocol == IPPROTO_UDP) {
                 struct udphdr *udp = cursor_take(cursor, struct udphdr);
 
                 if (!udp)
                         return MESHCUT_VETH_PASSED_PROTOCOL + 1;
-                p->source_port = udp->source;
-                p->destination_port = udp->dest;
+                p->key.source_port = udp->source;
+                p->key.destination_port = udp->dest;
                 p->headers += sizeof(*udp);
                 return 0;
         }

@@ -26,86 +26,54 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* Where a packet goes, once all has been looked up. */
-struct way {
-        __u32 ifindex;
-        bool uplink;
-        struct bpf_fib_lookup fib; /* of a routed packet */
-};
-
 /* Bytes of one packet on the wire: of a GSO packet one segment, as a router would see it. */
-static __always_inline __u16 wire_length(struct __sk_buff *skb, const struct packet *p) {
+static __always_inline __u32 wire_length(struct __sk_buff *skb, const struct packet *p) {
         return skb->gso_size ? p->headers + skb->gso_size : p->length;
 }
 
-static __always_inline int find_bridged(struct __sk_buff *skb, const struct meshcut_port *in, const struct packet *p,
-                                        struct way *ret) {
+/* Asks the kernel's own routing and neighbour tables, so that a change there is in force with the next packet. */
+static __always_inline int find_route(struct __sk_buff *skb, const struct packet *p, const struct meshcut_flow *lease,
+                                      struct bpf_fib_lookup *fib) {
         struct meshcut_endpoint *destination;
-        __u32 mtu = 0;
-
-        if (!(in->flags & MESHCUT_PORT_BRIDGED))
-                return MESHCUT_VETH_PASSED_ROUTE + 1;
-        destination = endpoint_get(in->domain, p->destination);
-        if (!destination)
-                return MESHCUT_VETH_PASSED_ADDRESS + 1;
-        if (!mac_equal(destination->mac, p->to) || destination->ifindex == skb->ifindex)
-                return MESHCUT_VETH_PASSED_ROUTE + 1;
-        if (bpf_check_mtu(skb, destination->ifindex, &mtu, 0, BPF_MTU_CHK_SEGS) != 0)
-                return MESHCUT_VETH_PASSED_MTU + 1;
-        ret->ifindex = destination->ifindex;
-        return 0;
-}
-
-/* Asks the kernel's own routing and neighbour tables, so a change there is in force with the next packet. */
-static __always_inline int find_routed(struct __sk_buff *skb, const struct meshcut_port *in, const struct packet *p,
-                                       struct way *ret) {
-        struct bpf_fib_lookup *fib = &ret->fib;
-        struct meshcut_endpoint *destination;
-        struct meshcut_port *out;
         long r;
 
         if (p->ttl <= 1)
                 return MESHCUT_VETH_PASSED_TTL + 1;
-        fib->ifindex = in->l3_ifindex;
-        fib->l4_protocol = p->protocol;
-        fib->sport = p->source_port;
-        fib->dport = p->destination_port;
+        fib->ifindex = lease->l3_ifindex;
+        fib->l4_protocol = p->key.protocol;
+        fib->sport = p->key.source_port;
+        fib->dport = p->key.destination_port;
         fib->tot_len = wire_length(skb, p);
         if (p->is_ipv4) {
                 fib->family = AF_INET;
                 fib->tos = p->tos;
-                fib->ipv4_src = ((const __u32 *) p->source)[3];
-                fib->ipv4_dst = ((const __u32 *) p->destination)[3];
+                fib->ipv4_src = ((const __u32 *) p->key.source)[3];
+                fib->ipv4_dst = ((const __u32 *) p->key.destination)[3];
         } else {
                 fib->family = AF_INET6;
                 fib->flowinfo = p->flow_info;
-                __builtin_memcpy(fib->ipv6_src, p->source, sizeof(fib->ipv6_src));
-                __builtin_memcpy(fib->ipv6_dst, p->destination, sizeof(fib->ipv6_dst));
+                __builtin_memcpy(fib->ipv6_src, p->key.source, sizeof(fib->ipv6_src));
+                __builtin_memcpy(fib->ipv6_dst, p->key.destination, sizeof(fib->ipv6_dst));
         }
         r = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
         if (r == BPF_FIB_LKUP_RET_FRAG_NEEDED)
                 return MESHCUT_VETH_PASSED_MTU + 1;
         if (r != BPF_FIB_LKUP_RET_SUCCESS)
                 return MESHCUT_VETH_PASSED_ROUTE + 1;
-
-        ret->ifindex = fib->ifindex;
-        out = bpf_map_lookup_elem(&ports, &ret->ifindex);
-        if (out && (out->flags & MESHCUT_PORT_UPLINK)) {
-                ret->uplink = true;
-                return in->flags & MESHCUT_PORT_UPLINK ? MESHCUT_VETH_PASSED_ADDRESS + 1 : 0;
-        }
-        /* Not a device of ours: perhaps the bridge of some. */
-        destination = endpoint_get(out ? out->domain : ret->ifindex, p->destination);
-        if (!destination)
-                return MESHCUT_VETH_PASSED_ADDRESS + 1;
-        if (!mac_equal(destination->mac, fib->dmac) || (out && destination->ifindex != ret->ifindex))
+        if (lease->flags & MESHCUT_FLOW_UPLINK)
+                return fib->ifindex == lease->out_ifindex ? 0 : MESHCUT_VETH_PASSED_ROUTE + 1;
+        if (!mac_equal(fib->dmac, lease->mac))
                 return MESHCUT_VETH_PASSED_ROUTE + 1;
-        ret->ifindex = destination->ifindex;
-        return 0;
+        if (fib->ifindex == lease->out_ifindex)
+                return 0;
+        /* Not that veth itself: its bridge? */
+        destination = endpoint_get(fib->ifindex, p->key.destination);
+        return destination && destination->ifindex == lease->out_ifindex ? 0 : MESHCUT_VETH_PASSED_ROUTE + 1;
 }
 
 /* What a router does to a packet. Returns false, and has changed nothing, when that cannot be done. */
-static __always_inline bool route(struct __sk_buff *skb, const struct packet *p, const struct way *way) {
+static __always_inline bool route(struct __sk_buff *skb, const struct packet *p,
+                                  const struct bpf_fib_lookup *fib) {
         __u8 hop_limit = p->ttl - 1;
         struct ethhdr *ethernet;
         struct cursor cursor;
@@ -129,94 +97,104 @@ static __always_inline bool route(struct __sk_buff *skb, const struct packet *p,
                 ip->check = check + (check >= 0xffff);
                 ip->ttl--;
         }
-        __builtin_memcpy(ethernet->h_dest, way->fib.dmac, ETH_ALEN);
-        __builtin_memcpy(ethernet->h_source, way->fib.smac, ETH_ALEN);
+        __builtin_memcpy(ethernet->h_dest, fib->dmac, ETH_ALEN);
+        __builtin_memcpy(ethernet->h_source, fib->smac, ETH_ALEN);
         return true;
 }
 
-static __always_inline int redirect_uplink(const struct way *way) {
-        struct bpf_redir_neigh neighbour = { .nh_family = way->fib.family };
+static __always_inline int redirect_uplink(const struct bpf_fib_lookup *fib) {
+        struct bpf_redir_neigh neighbour = { .nh_family = fib->family };
 
         /* The lookup has put the gateway, if there is one, in the place of the destination. */
-        if (way->fib.family == AF_INET)
-                neighbour.ipv4_nh = way->fib.ipv4_dst;
+        if (fib->family == AF_INET)
+                neighbour.ipv4_nh = fib->ipv4_dst;
         else
-                __builtin_memcpy(neighbour.ipv6_nh, way->fib.ipv6_dst, sizeof(neighbour.ipv6_nh));
-        return bpf_redirect_neigh(way->ifindex, &neighbour, sizeof(neighbour), 0);
+                __builtin_memcpy(neighbour.ipv6_nh, fib->ipv6_dst, sizeof(neighbour.ipv6_nh));
+        return bpf_redirect_neigh(fib->ifindex, &neighbour, sizeof(neighbour), 0);
 }
 
-static __always_inline int redirect_peer(struct __sk_buff *skb, const struct way *way) {
+static __always_inline int redirect_peer(struct __sk_buff *skb, __u32 ifindex) {
         skb->mark = 0;
         /* A bridged packet was for another host, as far as the port that it came in by knows. The kernel corrects that by
          * itself since 6.15. */
         if (skb->pkt_type != PACKET_HOST)
                 (void) bpf_skb_change_type(skb, PACKET_HOST);
-        return bpf_redirect_peer(way->ifindex, 0);
+        return bpf_redirect_peer(ifindex, 0);
 }
 
-static __always_inline int pass(struct meshcut_veth_counters *counters, int reason) {
-        if (counters && reason > 0 && reason <= MESHCUT_VETH_PASSED_MAX)
-                counters->passed[reason - 1]++;
+static __noinline int pass(__u32 ifindex, int reason) {
+        struct meshcut_veth_passed *passed = bpf_map_lookup_elem(&veth_passed, &ifindex);
+
+        if (passed && reason > 0 && reason <= MESHCUT_VETH_PASSED_MAX)
+                passed->packets[reason - 1]++;
         return TC_ACT_UNSPEC;
 }
 
-/* Has the normal path delivered a packet of this flow lately? */
-static __always_inline int find_lease(const struct meshcut_veth_control *control, const struct meshcut_flow_key *key,
-                                      __u32 *ret_out_ifindex) {
-        struct meshcut_flow *flow = bpf_map_lookup_elem(&flows, key);
+static __always_inline bool same_flow(const struct meshcut_flow_key *a, const struct meshcut_flow_key *b) {
+        const __u32 *x = (const __u32 *) a, *y = (const __u32 *) b;
+        __u32 difference = 0;
+
+#pragma unroll
+        for (int i = 0; i < (int) (sizeof(*a) / sizeof(*x)); i++)
+                difference |= x[i] ^ y[i];
+        return difference == 0;
+}
+
+/* Has the normal path delivered a packet of this flow lately, to where? */
+static __always_inline int find_lease(const struct meshcut_veth_control *control, const struct packet *p,
+                                      struct meshcut_flow *ret) {
+        struct meshcut_flow *flow = bpf_map_lookup_elem(&flows, &p->key);
 
         if (!flow)
                 return MESHCUT_VETH_PASSED_UNSEEN + 1;
-        if (flow->refusal)
-                return flow->refusal;
-        if (flow->generation != control->generation || bpf_ktime_get_coarse_ns() + LEASE_MARGIN_NS >= flow->until_ns)
+        __builtin_memcpy(&ret->generation, &flow->generation, sizeof(*ret) - offsetof(struct meshcut_flow, generation));
+        barrier();
+        /* Read last what is written first: the copy is all of this flow, or it is none. */
+        if (!same_flow(&flow->key, &p->key))
+                return MESHCUT_VETH_PASSED_UNSEEN + 1;
+        if (ret->refusal)
+                return ret->refusal;
+        if (ret->generation != control->generation || bpf_ktime_get_coarse_ns() + LEASE_MARGIN_NS >= ret->until_ns)
                 return MESHCUT_VETH_PASSED_INTERVAL + 1;
-        *ret_out_ifindex = flow->out_ifindex;
-        return 0;
+        return mac_equal(ret->to, p->to) ? 0 : MESHCUT_VETH_PASSED_ROUTE + 1;
 }
 
 SEC("tc")
 int meshcut_ingress(struct __sk_buff *skb) {
         struct meshcut_veth_control *control = veth_control_get();
-        struct meshcut_veth_counters *counters;
-        __u32 ifindex = skb->ifindex, leased_ifindex = 0;
-        struct meshcut_flow_key key;
+        struct meshcut_veth_traffic *traffic;
+        struct bpf_fib_lookup fib;
+        struct meshcut_flow lease;
         struct packet p = {};
-        struct way way = {};
-        struct meshcut_port *in;
-        bool routed;
         int r;
 
         if (!control || !control->on)
                 return TC_ACT_UNSPEC;
-        in = bpf_map_lookup_elem(&ports, &ifindex);
-        if (!in)
-                return TC_ACT_UNSPEC;
-        counters = bpf_map_lookup_elem(&veth_counters, &ifindex);
         r = packet_read(skb, &p);
         if (r)
-                return pass(counters, r);
+                return pass(skb->ifindex, r);
         if (p.is_control)
-                return pass(counters, MESHCUT_VETH_PASSED_CONTROL + 1);
-
-        routed = mac_equal(p.to, in->gateway);
-        flow_key(&p, ifindex, routed, &key);
-        r = find_lease(control, &key, &leased_ifindex);
+                return pass(skb->ifindex, MESHCUT_VETH_PASSED_CONTROL + 1);
+        p.key.in_ifindex = skb->ifindex;
+        r = find_lease(control, &p, &lease);
         if (r)
-                return pass(counters, r);
-        r = routed ? find_routed(skb, in, &p, &way) : find_bridged(skb, in, &p, &way);
-        if (r)
-                return pass(counters, r);
-        if (way.ifindex != leased_ifindex)
-                return pass(counters, MESHCUT_VETH_PASSED_ROUTE + 1);
-        if (routed && !route(skb, &p, &way))
-                return pass(counters, MESHCUT_VETH_PASSED_ROUTE + 1);
+                return pass(skb->ifindex, r);
+        if (lease.flags & MESHCUT_FLOW_ROUTED) {
+                __builtin_memset(&fib, 0, sizeof(fib));
+                r = find_route(skb, &p, &lease, &fib);
+                if (r)
+                        return pass(skb->ifindex, r);
+                if (!route(skb, &p, &fib))
+                        return pass(skb->ifindex, MESHCUT_VETH_PASSED_ROUTE + 1);
+        } else if (wire_length(skb, &p) > lease.mtu)
+                return pass(skb->ifindex, MESHCUT_VETH_PASSED_MTU + 1);
 
-        if (counters) {
-                counters->packets_shortcut += skb->gso_segs ? skb->gso_segs : 1;
-                counters->bytes_shortcut += skb->len;
+        traffic = bpf_map_lookup_elem(&veth_traffic, &lease.slot);
+        if (traffic) {
+                traffic->packets += skb->gso_segs ? skb->gso_segs : 1;
+                traffic->bytes += skb->len;
         }
-        return way.uplink ? redirect_uplink(&way) : redirect_peer(skb, &way);
+        return lease.flags & MESHCUT_FLOW_UPLINK ? redirect_uplink(&fib) : redirect_peer(skb, lease.out_ifindex);
 }
 
 SEC("tc")

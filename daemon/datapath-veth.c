@@ -13,11 +13,12 @@
 
 #define DIRECTORY "veth"
 
-enum { MAP_CONTROL, MAP_PORTS, MAP_ENDPOINTS, MAP_FLOWS, MAP_COUNTERS, MAP_ABOUT, MAP_MAX };
+enum { MAP_CONTROL, MAP_PORTS, MAP_ENDPOINTS, MAP_FLOWS, MAP_TRAFFIC, MAP_PASSED, MAP_ABOUT, MAP_MAX };
 
 static const char *const map_names[] = {
-        [MAP_CONTROL] = "veth_control",   [MAP_PORTS] = "ports",  [MAP_ENDPOINTS] = "endpoints", [MAP_FLOWS] = "flows",
-        [MAP_COUNTERS] = "veth_counters", [MAP_ABOUT] = "veth_about",
+        [MAP_CONTROL] = "veth_control", [MAP_PORTS] = "ports",          [MAP_ENDPOINTS] = "endpoints",
+        [MAP_FLOWS] = "flows",          [MAP_TRAFFIC] = "veth_traffic", [MAP_PASSED] = "veth_passed",
+        [MAP_ABOUT] = "veth_about",
 };
 _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
@@ -33,6 +34,7 @@ struct VethDatapath {
         int maps[MAP_MAX];
         TcProgram programs[TC_DIRECTION_MAX];
         VethHook hook;
+        size_t n_cpus; /* for which per-CPU maps have values */
         struct meshcut_veth_about about;
         struct meshcut_veth_control control;
 };
@@ -61,32 +63,48 @@ static void remove_pins(const char *state_dir, const char *directory) {
 
 /* ---- attachment ---- */
 
-static bool port_made_clsact(const VethDatapath *dp, uint32_t ifindex) {
-        struct meshcut_port port;
+/* One that no port has; MESHCUT_VETH_GONE, which many share, when there is none. */
+static int find_slot(const VethDatapath *dp, uint32_t *ret) {
+        _cleanup_free_ bool *taken = calloc(MESHCUT_VETH_SLOTS, sizeof(*taken));
+        _cleanup_free_ uint32_t *ports = NULL;
+        size_t n;
+        int r = veth_datapath_list_ports(dp, &ports, &n);
 
-        return bpf_map_lookup_elem(dp->maps[MAP_PORTS], &ifindex, &port) == 0 &&
-               (port.flags & MESHCUT_PORT_CLSACT_OURS);
+        if (r < 0)
+                return r;
+        if (!taken)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                struct meshcut_port port;
+
+                if (bpf_map_lookup_elem(dp->maps[MAP_PORTS], &ports[i], &port) == 0 && port.slot < MESHCUT_VETH_SLOTS)
+                        taken[port.slot] = true;
+        }
+        *ret = MESHCUT_VETH_GONE;
+        for (uint32_t i = MESHCUT_VETH_GONE + 1; i < MESHCUT_VETH_SLOTS && *ret == MESHCUT_VETH_GONE; i++)
+                if (!taken[i])
+                        *ret = i;
+        return 0;
 }
 
 /* Until veth_datapath_apply() says more no address is known at a new port, and nothing happens to a packet. */
 static int add_port(VethDatapath *dp, uint32_t ifindex) {
-        _cleanup_free_ struct meshcut_veth_counters *counters = NULL;
-        int n = libbpf_num_possible_cpus(), r = 0;
+        _cleanup_free_ struct meshcut_veth_passed *passed = calloc(dp->n_cpus, sizeof(*passed));
         struct meshcut_port port = {};
         bool made = false;
+        int r = 0;
 
-        if (n < 0)
-                return n;
+        if (!passed)
+                return -ENOMEM;
         if (bpf_map_lookup_elem(dp->maps[MAP_PORTS], &ifindex, &port) == 0)
                 return 0;
-        counters = calloc(n, sizeof(*counters));
-        if (!counters)
-                return -ENOMEM;
-        if (dp->hook == VETH_HOOK_CLSACT)
+        port = (struct meshcut_port){};
+        r = find_slot(dp, &port.slot);
+        if (r >= 0 && dp->hook == VETH_HOOK_CLSACT)
                 r = tc_make_clsact(ifindex, &made);
-        port = (struct meshcut_port){ .flags = made ? MESHCUT_PORT_CLSACT_OURS : 0 };
+        port.flags = made ? MESHCUT_PORT_CLSACT_OURS : 0;
         if (r >= 0)
-                r = map_update(dp->maps[MAP_COUNTERS], &ifindex, counters);
+                r = map_update(dp->maps[MAP_PASSED], &ifindex, passed);
         return r < 0 ? r : map_update(dp->maps[MAP_PORTS], &ifindex, &port);
 }
 
@@ -98,42 +116,43 @@ int veth_datapath_attach(VethDatapath *dp, uint32_t ifindex) {
         return r;
 }
 
-/* What a device counted goes on to count among those that are gone. Its programs do not run any more. */
-static int retire_counters(VethDatapath *dp, uint32_t ifindex) {
-        _cleanup_free_ struct meshcut_veth_counters *of_device = NULL, *gone = NULL;
-        const uint32_t key = MESHCUT_VETH_GONE;
-        int n = libbpf_num_possible_cpus();
+/* Moves what one element of a per-CPU map counted to another. The programs do not write to either at that time: a little may
+ * be lost where they do, which is the traffic of devices without a slot. */
+static int move_counters(const VethDatapath *dp, int map, uint32_t from, uint32_t to, size_t size) {
+        size_t n = dp->n_cpus * size / sizeof(uint64_t);
+        _cleanup_free_ uint64_t *values = calloc(n, sizeof(uint64_t)), *sum = calloc(n, sizeof(uint64_t));
 
-        if (n < 0)
-                return n;
-        of_device = calloc(n, sizeof(*of_device));
-        gone = calloc(n, sizeof(*gone));
-        if (!of_device || !gone)
+        if (!values || !sum)
                 return -ENOMEM;
-        if (bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &ifindex, of_device) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        (void) bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &key, gone);
-        for (int i = 0; i < n; i++)
-                for (size_t j = 0; j < sizeof(*gone) / sizeof(uint64_t); j++)
-                        ((uint64_t *) &gone[i])[j] += ((uint64_t *) &of_device[i])[j];
-        if (bpf_map_update_elem(dp->maps[MAP_COUNTERS], &key, gone, BPF_ANY) < 0)
+        if (from == to || bpf_map_lookup_elem(map, &from, values) < 0)
+                return 0;
+        (void) bpf_map_lookup_elem(map, &to, sum);
+        for (size_t i = 0; i < n; i++) {
+                sum[i] += values[i];
+                values[i] = 0;
+        }
+        if (map_update(map, &to, sum) < 0 || map_update(map, &from, values) < 0)
                 return -errno;
-        return bpf_map_delete_elem(dp->maps[MAP_COUNTERS], &ifindex) < 0 ? -errno : 0;
+        return 0;
 }
 
 int veth_datapath_detach(VethDatapath *dp, uint32_t ifindex, bool has_filters) {
-        bool made_clsact = port_made_clsact(dp, ifindex);
+        struct meshcut_port port = {};
         int r = 0;
 
-        (void) bpf_map_delete_elem(dp->maps[MAP_PORTS], &ifindex);
+        (void) bpf_map_lookup_elem(dp->maps[MAP_PORTS], &ifindex, &port);
         for (TcDirection i = 0; i < TC_DIRECTION_MAX; i++) {
                 int k = tc_detach(dp->hook, dp->directory, ifindex, i, dp->programs[i].id);
 
                 r = r < 0 ? r : k;
         }
-        if (made_clsact && !has_filters)
+        if ((port.flags & MESHCUT_PORT_CLSACT_OURS) && !has_filters)
                 tc_remove_clsact(ifindex);
-        (void) retire_counters(dp, ifindex);
+        (void) move_counters(dp, dp->maps[MAP_TRAFFIC], port.slot, MESHCUT_VETH_GONE,
+                             sizeof(struct meshcut_veth_traffic));
+        (void) move_counters(dp, dp->maps[MAP_PASSED], ifindex, MESHCUT_VETH_GONE, sizeof(struct meshcut_veth_passed));
+        (void) bpf_map_delete_elem(dp->maps[MAP_PASSED], &ifindex);
+        (void) bpf_map_delete_elem(dp->maps[MAP_PORTS], &ifindex);
         return r;
 }
 
@@ -238,6 +257,10 @@ int veth_datapath_new(const char *state_dir, VethDatapath **ret, bool *ret_adopt
         if (!dp->state_dir || !dp->directory)
                 return -ENOMEM;
         dp->hook = tc_find_hook();
+        r = libbpf_num_possible_cpus();
+        if (r < 0)
+                return r;
+        dp->n_cpus = r;
         adopted = adopt(dp);
         if (!adopted) {
                 close_handles(dp);
@@ -372,6 +395,7 @@ static int apply_ports(VethDatapath *dp, const VethPort *ports, size_t n, bool *
                 if (bpf_map_lookup_elem(dp->maps[MAP_PORTS], &ports[i].ifindex, &known) < 0)
                         return -errno;
                 wanted.flags |= known.flags & MESHCUT_PORT_CLSACT_OURS;
+                wanted.slot = known.slot;
                 if (memcmp(&known, &wanted, sizeof(known)) == 0)
                         continue;
                 r = map_update(dp->maps[MAP_PORTS], &ports[i].ifindex, &wanted);
@@ -493,37 +517,46 @@ int veth_datapath_set_override(VethDatapath *dp, enum meshcut_override override)
         return r;
 }
 
-static int add_counters(const VethDatapath *dp, uint32_t ifindex, struct meshcut_veth_counters *cpus, int n,
-                        struct meshcut_veth_counters *sum) {
-        if (bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &ifindex, cpus) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        for (int i = 0; i < n; i++)
-                for (size_t j = 0; j < sizeof(*sum) / sizeof(uint64_t); j++)
-                        ((uint64_t *) sum)[j] += ((uint64_t *) &cpus[i])[j];
-        return 0;
+static void add_counters(const VethDatapath *dp, int map, uint32_t key, uint64_t *values, uint64_t *sum, size_t n) {
+        if (bpf_map_lookup_elem(map, &key, values) < 0)
+                return;
+        for (size_t i = 0; i < n * dp->n_cpus; i++)
+                sum[i % n] += values[i];
+}
+
+static void add_device(const VethDatapath *dp, uint32_t slot, uint32_t ifindex, uint64_t *values,
+                       struct meshcut_veth_counters *sum) {
+        add_counters(dp, dp->maps[MAP_TRAFFIC], slot, values, (uint64_t *) &sum->shortcut,
+                     sizeof(sum->shortcut) / sizeof(uint64_t));
+        add_counters(dp, dp->maps[MAP_PASSED], ifindex, values, (uint64_t *) &sum->passed,
+                     sizeof(sum->passed) / sizeof(uint64_t));
 }
 
 int veth_datapath_read_counters(const VethDatapath *dp, uint32_t ifindex, struct meshcut_veth_counters *ret) {
-        _cleanup_free_ struct meshcut_veth_counters *cpus = NULL;
+        _cleanup_free_ uint64_t *values = calloc(dp->n_cpus, sizeof(struct meshcut_veth_counters));
         struct meshcut_veth_counters sum = {};
-        int n = libbpf_num_possible_cpus(), r = 0;
-        _cleanup_free_ void *keys = NULL;
-        size_t n_keys = 0;
+        _cleanup_free_ uint32_t *ports = NULL;
+        size_t n = 0;
+        int r;
 
-        if (n < 0)
-                return n;
-        cpus = calloc(n, sizeof(*cpus));
-        if (!cpus)
+        if (!values)
                 return -ENOMEM;
-        if (ifindex != 0)
-                r = add_counters(dp, ifindex, cpus, n, &sum);
-        else
-                r = list_keys(dp->maps[MAP_COUNTERS], sizeof(uint32_t), &keys, &n_keys);
-        for (size_t i = 0; r >= 0 && i < n_keys; i++)
-                r = add_counters(dp, ((const uint32_t *) keys)[i], cpus, n, &sum);
-        if (r >= 0)
-                *ret = sum;
-        return r;
+        r = veth_datapath_list_ports(dp, &ports, &n);
+        if (r < 0)
+                return r;
+        if (ifindex == 0)
+                add_device(dp, MESHCUT_VETH_GONE, MESHCUT_VETH_GONE, values, &sum);
+        for (size_t i = 0; i < n; i++) {
+                struct meshcut_port port;
+
+                if ((ifindex != 0 && ports[i] != ifindex) ||
+                    bpf_map_lookup_elem(dp->maps[MAP_PORTS], &ports[i], &port) < 0)
+                        continue;
+                /* What the gone ones have is in there already. */
+                add_device(dp, port.slot == MESHCUT_VETH_GONE ? MESHCUT_VETH_SLOTS : port.slot, ports[i], values, &sum);
+        }
+        *ret = sum;
+        return 0;
 }
 
 /* ---- the end ---- */

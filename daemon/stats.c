@@ -62,10 +62,10 @@ int stats_for_each(const struct meshcut_counters *c, stats_each_t each, void *us
 }
 
 int stats_for_each_veth(const struct meshcut_veth_counters *c, stats_each_t each, void *userdata) {
-        int r = each("veth.packets_shortcut", c->packets_shortcut, userdata);
+        int r = each("veth.packets_shortcut", c->shortcut.packets, userdata);
 
         if (r >= 0)
-                r = each("veth.bytes_shortcut", c->bytes_shortcut, userdata);
+                r = each("veth.bytes_shortcut", c->shortcut.bytes, userdata);
         return r < 0 ? r
-                     : each_reason("veth.passed", veth_passed_names, c->passed, MESHCUT_VETH_PASSED_MAX, each, userdata);
+                     : each_reason("veth.passed", veth_passed_names, c->passed.packets, MESHCUT_VETH_PASSED_MAX, each, userdata);
 }

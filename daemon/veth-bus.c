@@ -99,8 +99,8 @@ static int get_counter(sd_bus *bus, const char *path, const char *interface, con
         if (r < 0)
                 return r;
         return sd_bus_message_append(reply, "t",
-                                     streq(property, "PacketsShortcut") ? counters.packets_shortcut
-                                                                        : counters.bytes_shortcut);
+                                     streq(property, "PacketsShortcut") ? counters.shortcut.packets
+                                                                        : counters.shortcut.bytes);
 }
 
 static int append_counter(const char *name, uint64_t value, void *userdata) {
