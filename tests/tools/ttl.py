@@ -10,6 +10,7 @@ import sys
 
 PORT = 7009
 REQUESTS = 100
+IP_RECVTTL = 12  # linux/in.h; Python has no name for it
 
 
 def main():
@@ -18,7 +19,7 @@ def main():
     s = socket.socket(family, socket.SOCK_DGRAM)
     if action == "serve":
         if family == socket.AF_INET:
-            s.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTTL, 1)
+            s.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
         else:
             s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         s.bind((address, PORT))
