@@ -55,12 +55,12 @@ container_add() {
 configure_veth() {
         local mode=$1
         shift
+        [[ " $*" == *' Interfaces='* ]] || set -- 'Interfaces=ve*' "$@"
         configure <<-EOT
 		Socket=no
 		Veth=yes
 		[Veth]
 		Mode=$mode
-		Interfaces=ve*
 		$(printf '%s\n' "$@")
 	EOT
 }

@@ -1,0 +1,172 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# Devices that the veth shortcut has to leave alone, and packets that it must not move: somebody else's programs, devices of
+# other kinds, VLANs, isolation, policy routing, rp_filter, an address that two containers claim.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/veth.sh"
+
+host_add host
+NS_DAEMON=host
+host=meshcut-$ID-host
+bridge_add host br0 1
+for n in 1 2 3; do
+        container_add host c$n 1 $n br0
+done
+container_add host r1 2 1
+container_add host r2 2 2
+configure_veth direct 'Interfaces=ve* mac0 tap0 br9 lo' 'ExcludeInterfaces=vex*'
+
+left() { # NAME PATTERN: left for that reason
+        eventually 5 left_now "$@" || fail "$1: $(veth "$1" State): $(veth "$1" Reason), expected left: $2"
+        say "$1: left: $(veth "$1" Reason)"
+}
+left_now() { [[ $(veth "$1" State) == left ]] && grep -qE "$2" <<<"$(veth "$1" Reason)"; }
+
+# flows FROM TO ADDRESS: packets that were shortcut in half a second of UDP; "broken" if none got through.
+flows() {
+        local pid out
+        at_exec "$2" "$2" "$TOOLS/udp" --listen "$3:7003" &
+        pid=$!
+        sleep 0.3
+        mark
+        out=$(at "$1" "$1" "$TOOLS/udp" --connect "$3:7003" --seconds 0.5 2>&1) && since veth.packets_shortcut || echo broken
+        kill $pid
+        wait $pid 2>/dev/null || true
+}
+shortcut() { assert_ge "$1 to $2, packets" "$(flows "$@")" 1000; }
+normal() { assert_eq "$1 to $2, packets" "$(flows "$@")" 0; }
+broken() { assert_eq "$1 to $2" "$(flows "$@")" broken; }
+
+say "other kinds of devices"
+ip -n "$host" link add br9 type bridge
+ip -n "$host" link add mac0 link br9 type macvlan
+ip -n "$host" tuntap add tap0 mode tap
+ip -n "$host" link add vein type veth peer name veout
+ip -n "$host" link add vexcluded type veth peer name eth9 netns "meshcut-$ID-r1"
+ip -n "$host" link add other0 type veth peer name eth8 netns "meshcut-$ID-r1"
+ip -n "$host" link set vein up
+in_ns host tc qdisc add dev ver2 root tbf rate 100mbit burst 10k latency 50ms
+daemon_start_veth
+attached vec1 vec2 vec3 ver1
+left mac0 macvlan
+left tap0 'not a veth but a tun'
+left br9 'not a veth but a bridge'
+left lo 'hardware or loopback'
+left vein "host's own network namespace"
+left vexcluded ExcludeInterfaces
+left other0 'neither Interfaces= nor Uplinks='
+left ver2 'qdisc tbf'
+normal r1 r2 10.88.2.2
+in_ns host tc qdisc del dev ver2 root
+attached ver2
+shortcut r1 r2 10.88.2.2
+
+say "the peer in a namespace of another user's"
+if setpriv --reuid nobody --regid nogroup --clear-groups unshare -Ur true 2>/dev/null; then
+        setpriv --reuid nobody --regid nogroup --clear-groups unshare -Urn sleep 60 &
+        sleeper=$!
+        sleep 0.3
+        ip -n "$host" link add veuser type veth peer name eth0 netns "$sleeper"
+        ip -n "$host" link set veuser up
+        attached veuser
+        kill $sleeper
+        wait $sleeper 2>/dev/null || true
+else
+        say "no user namespaces here"
+fi
+
+say "somebody else's filters: untouched, and taken in when they are gone"
+in_ns host tc qdisc add dev vec1 clsact
+"$TOOLS/tcx" pin "$SCRATCH/bpf/somebody"
+in_ns host tc filter add dev vec1 ingress prio 7 bpf da object-pinned "$SCRATCH/bpf/somebody"
+left vec1 "somebody else's tc filter of kind bpf"
+[[ -n $(in_ns host tc filter show dev vec1 ingress) ]] || fail "the filter is gone"
+normal c1 c2 10.88.1.2
+in_ns host tc filter del dev vec1 ingress prio 7
+rm "$SCRATCH/bpf/somebody"
+attached vec1
+shortcut c1 c2 10.88.1.2
+in_ns host tc qdisc show dev vec1 | grep -q clsact || fail "somebody else's qdisc was removed"
+
+at_exec tcx host "$TOOLS/tcx" vec1 egress >"$SCRATCH/tcx" &
+tcx=$!
+sleep 0.3
+if [[ -s $SCRATCH/tcx ]]; then
+        eventually 15 left_now vec1 "somebody else's tcx program" || fail "vec1: $(veth vec1 State): $(veth vec1 Reason)"
+        assert_eq "tcx programs" "$(in_ns host bpftool -j net show dev vec1 | grep -c meshcut || true)" 0
+        kill -0 $tcx || fail "somebody else's program is gone"
+        normal c1 c2 10.88.1.2
+        kill $tcx
+        wait $tcx 2>/dev/null || true
+        attached vec1
+        shortcut c1 c2 10.88.1.2
+else
+        wait $tcx || [[ $? == 77 ]] || fail "tcx"
+        say "no tcx in this kernel"
+fi
+
+say "isolated ports, VLANs"
+shortcut c1 c2 10.88.1.2
+in_ns host bridge link set dev vec1 isolated on
+in_ns host bridge link set dev vec2 isolated on
+broken c1 c2 10.88.1.2
+shortcut c1 c3 10.88.1.3
+in_ns host bridge link set dev vec1 isolated off
+in_ns host bridge link set dev vec2 isolated off
+shortcut c1 c2 10.88.1.2
+ip -n "$host" link set br0 type bridge vlan_filtering 1
+shortcut c1 c2 10.88.1.2
+in_ns host bridge vlan del dev vec2 vid 1
+in_ns host bridge vlan add dev vec2 vid 9 pvid untagged
+broken c1 c2 10.88.1.2
+in_ns host bridge vlan add dev vec1 vid 9 pvid untagged
+shortcut c1 c2 10.88.1.2
+ip -n "$host" link set br0 type bridge vlan_filtering 0
+
+say "policy routing, rp_filter"
+shortcut r1 r2 10.88.2.2
+ip -n "$host" rule add iif ver1 to 10.88.2.2 unreachable
+broken r1 r2 10.88.2.2
+ip -n "$host" rule del iif ver1 to 10.88.2.2 unreachable
+shortcut r1 r2 10.88.2.2
+in_ns host sysctl -qw net.ipv4.conf.ver1.rp_filter=1
+ip -n "$host" route replace 10.88.2.1 dev ver2
+broken r1 r2 10.88.2.2
+ip -n "$host" route replace 10.88.2.1 dev ver1
+shortcut r1 r2 10.88.2.2
+
+say "an address that two containers claim"
+ip -n "meshcut-$ID-c3" addr add 10.88.1.2/24 dev eth0
+conflict() { grep -q '10.88.1.2 is also at vec3' <<<"$(veth vec2 Reason)"; }
+eventually 5 conflict || fail "vec2: $(veth vec2 Reason)"
+assert_eq "State" "$(veth vec2 State)" attached
+# Who answers is the bridge's and ARP's business, but none of them by the shortcut.
+at_exec c2 c2 "$TOOLS/udp" --listen 10.88.1.2:7003 &
+one=$!
+at_exec c3 c3 "$TOOLS/udp" --listen 10.88.1.2:7003 &
+two=$!
+sleep 0.3
+mark
+at c1 c1 "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds 0.5 >/dev/null || fail "the normal path"
+assert_eq "packets to an address of two" "$(since veth.packets_shortcut)" 0
+kill $one $two
+wait $one $two 2>/dev/null || true
+grep -q 'is also at vec3' "$SCRATCH/daemon.log" || fail "the log says nothing of the conflict"
+ip -n "meshcut-$ID-c3" addr del 10.88.1.2/24 dev eth0
+veth_free() { [[ -z $(veth vec2 Reason) ]]; }
+eventually 5 veth_free || fail "vec2: $(veth vec2 Reason)"
+shortcut c1 c2 10.88.1.2
+
+say "a source address that is not the container's own"
+ip -n "meshcut-$ID-c3" addr add 10.88.9.9/32 dev lo
+ip -n "meshcut-$ID-c2" route add 10.88.9.9 via 10.88.1.3
+at_exec c2 c2 "$TOOLS/udp" --listen 10.88.1.2:7003 &
+one=$!
+sleep 0.3
+ip -n "meshcut-$ID-c3" route add 10.88.1.2/32 dev eth0 src 10.88.9.9
+mark
+at c3 c3 "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds 0.5 >&2 || fail "the normal path"
+assert_eq "packets" "$(since veth.packets_shortcut)" 0
+kill $one
+wait $one 2>/dev/null || true
