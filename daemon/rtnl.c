@@ -175,11 +175,13 @@ static int ask(Rtnl *rtnl, Question *question, answer_t answer, void *userdata) 
         return r;
 }
 
-/* The kernel has only -EINVAL for an id that it does not know. */
+/* The kernel has only -EINVAL for an id that it does not know, and -EACCES for a namespace that we have no power over. */
 static int ask_namespace(Rtnl *rtnl, Question *question, answer_t answer, int nsid) {
         int r = ask(rtnl, question, answer, &nsid);
 
-        return r == -EINVAL && nsid >= 0 ? -ENOENT : r;
+        if (nsid < 0)
+                return r;
+        return r == -EINVAL ? -ENOENT : r == -EACCES ? -EPERM : r;
 }
 
 static int on_link_answer(Rtnl *rtnl, const struct nlmsghdr *message, void *userdata) {
@@ -249,15 +251,16 @@ int rtnl_get_addresses(Rtnl *rtnl, int nsid, uint32_t ifindex) {
 /* ---- filters ---- */
 
 typedef struct FilterQuestion {
-        rtnl_filter_t each;
+        rtnl_filter_t each; /* NULL: only count them */
         void *userdata;
         bool egress;
+        size_t n;
 } FilterQuestion;
 
 static int on_filter_answer(Rtnl *rtnl, const struct nlmsghdr *message, void *userdata) {
         const struct nlattr *attrs[TCA_MAX + 1] = {}, *bpf[TCA_BPF_MAX + 1] = {};
         const struct tcmsg *tcm = mnl_nlmsg_get_payload(message);
-        const FilterQuestion *question = userdata;
+        FilterQuestion *question = userdata;
         char kind[IFNAMSIZ];
         uint32_t program = 0;
         int r;
@@ -270,6 +273,9 @@ static int on_filter_answer(Rtnl *rtnl, const struct nlmsghdr *message, void *us
         /* Each priority begins with an entry that stands for all of its filters. */
         if (tcm->tcm_handle == 0)
                 return 0;
+        question->n++;
+        if (!question->each)
+                return 0;
         rtnl_text(attrs[TCA_KIND], kind, sizeof(kind));
         if (streq(kind, "bpf")) {
                 rtnl_nested(attrs[TCA_OPTIONS], bpf, TCA_BPF_MAX);
@@ -279,56 +285,32 @@ static int on_filter_answer(Rtnl *rtnl, const struct nlmsghdr *message, void *us
                               question->userdata);
 }
 
-static int on_qdisc_answer(Rtnl *rtnl, const struct nlmsghdr *message, void *userdata) {
-        const struct nlattr *attrs[TCA_MAX + 1] = {};
-        int r;
-
-        if (message->nlmsg_type != RTM_NEWQDISC)
-                return 0;
-        r = rtnl_attributes(message, sizeof(struct tcmsg), attrs, TCA_MAX);
-        if (r < 0)
-                return r;
-        rtnl_text(attrs[TCA_KIND], userdata, IFNAMSIZ);
-        return 0;
-}
-
-/* What hangs where filters of packets that come in hang: "clsact", "ingress", or "". */
-static int get_ingress_qdisc(Rtnl *rtnl, uint32_t ifindex, char kind[static IFNAMSIZ]) {
-        Question question;
-        struct tcmsg *tcm = question_begin(&question, RTM_GETQDISC, NLM_F_ACK, sizeof(*tcm));
-        int r;
-
-        tcm->tcm_ifindex = (int) ifindex;
-        tcm->tcm_parent = TC_H_INGRESS;
-        r = ask(rtnl, &question, on_qdisc_answer, kind);
-        return r == -ENOENT || r == -EINVAL ? 0 : r;
-}
-
-static int dump_filters(Rtnl *rtnl, uint32_t ifindex, FilterQuestion *filters) {
+static int dump_filters(Rtnl *rtnl, uint32_t ifindex, uint32_t minor, FilterQuestion *filters) {
         Question question;
         struct tcmsg *tcm = question_begin(&question, RTM_GETTFILTER, NLM_F_DUMP, sizeof(*tcm));
         int r;
 
         tcm->tcm_ifindex = (int) ifindex;
-        tcm->tcm_parent = TC_H_MAKE(TC_H_CLSACT, filters->egress ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
+        tcm->tcm_parent = TC_H_MAKE(TC_H_CLSACT, minor);
         r = ask(rtnl, &question, on_filter_answer, filters);
-        return r == -ENOENT ? 0 : r;
+        return (r == -ENOENT || r == -EINVAL) && filters->n == 0 ? 0 : r;
 }
 
 int rtnl_dump_filters(Rtnl *rtnl, uint32_t ifindex, rtnl_filter_t each, void *userdata) {
-        FilterQuestion filters = { .each = each, .userdata = userdata };
-        char kind[IFNAMSIZ] = "";
+        FilterQuestion ingress = { each, userdata, false }, egress = { each, userdata, true }, either = {};
         int r;
 
-        r = get_ingress_qdisc(rtnl, ifindex, kind);
-        if (r < 0 || isempty(kind))
+        r = dump_filters(rtnl, ifindex, TC_H_MIN_INGRESS, &ingress);
+        if (r < 0)
                 return r;
-        r = dump_filters(rtnl, ifindex, &filters);
-        /* Asked about its egress, an ingress qdisc names the filters of its ingress. */
-        if (r < 0 || !streq(kind, "clsact"))
-                return r;
-        filters.egress = true;
-        return dump_filters(rtnl, ifindex, &filters);
+        /* An ingress qdisc gives the same filters whatever it is asked for, a clsact qdisc has no more than the two. (The
+         * question for the qdisc itself is no alternative: the kernel tells the answer to everyone, as an event.) */
+        if (ingress.n > 0) {
+                r = dump_filters(rtnl, ifindex, 1, &either);
+                if (r < 0 || either.n > 0)
+                        return r;
+        }
+        return dump_filters(rtnl, ifindex, TC_H_MIN_EGRESS, &egress);
 }
 
 /* ---- our own id ---- */

@@ -74,7 +74,8 @@ int rtnl_get_link(Rtnl *rtnl, int nsid, uint32_t ifindex);
 int rtnl_get_addresses(Rtnl *rtnl, int nsid, uint32_t ifindex);
 
 /* Which filters hang at the ingress and egress of a device of the host (those of a clsact or ingress qdisc). Calls each
- * with the id of the BPF program, 0 for a filter of another kind, until it returns a negative errno. */
+ * with the id of the BPF program, 0 for a filter of another kind, until it returns a negative errno. A device that is gone
+ * has none. When a change comes in between some can be given twice. */
 typedef int (*rtnl_filter_t)(bool egress, const char *kind, uint32_t program, uint32_t handle, uint16_t priority,
                              void *userdata);
 int rtnl_dump_filters(Rtnl *rtnl, uint32_t ifindex, rtnl_filter_t each, void *userdata);

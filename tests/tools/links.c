@@ -2,15 +2,16 @@
 
 /*
  * Prints what the service knows of the devices of this network namespace: all of it at first (--once: that only), and again
- * after each refresh that changed something. One line for each device, and one with the revisions that ends the table.
+ * after each refresh; or at each SIGUSR1 (--on-signal). One line for each device, and one that ends the table.
  *
- * --receive-buffer BYTES makes the sockets small enough to lose events. --filters IFINDEX prints who has filters there, and
- * ends.
+ * --receive-buffer BYTES lets the listening socket lose events. --filters IFINDEX prints what filters there are, and ends.
  */
 
 #include <arpa/inet.h>
 #include <getopt.h>
+#include <linux/netlink.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 
 #include "../../daemon/link.h"
 #include "util.h"
@@ -20,6 +21,8 @@ typedef struct Printer {
         sd_event *event;
         sd_event_source *refresh;
         unsigned refreshes, dirty;
+        int listener;
+        bool on_signal;
 } Printer;
 
 static void print_addresses(const Link *link) {
@@ -65,6 +68,14 @@ static void print_link(const Link *link) {
         printf("\n");
 }
 
+static int receive_buffer(int fd) {
+        int size = 0;
+        socklen_t length = sizeof(size);
+
+        (void) getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &length);
+        return size;
+}
+
 static void print_table(const Printer *p) {
         size_t n;
         const Link *links = link_table_list(p->table, &n);
@@ -76,9 +87,9 @@ static void print_table(const Printer *p) {
                         die("link_table_find() does not find %u", links[i].host.ifindex);
                 print_link(&links[i]);
         }
-        printf("end links=%zu revision=%llu filters=%llu refreshes=%u\n", n,
+        printf("end links=%zu revision=%llu filters=%llu refreshes=%u receive-buffer=%d\n", n,
                (unsigned long long) link_table_revision(p->table),
-               (unsigned long long) link_table_filter_revision(p->table), p->refreshes);
+               (unsigned long long) link_table_filter_revision(p->table), p->refreshes, receive_buffer(p->listener));
         fflush(stdout);
 }
 
@@ -90,11 +101,17 @@ static void refresh(Printer *p) {
         r = link_table_refresh(p->table);
         if (r < 0)
                 die("link_table_refresh: %s", strerror(-r));
-        print_table(p);
+        if (!p->on_signal)
+                print_table(p);
 }
 
 static int on_refresh(sd_event_source *source, void *userdata) {
         refresh(userdata);
+        return 0;
+}
+
+static int on_print(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        print_table(userdata);
         return 0;
 }
 
@@ -112,20 +129,22 @@ static int print_filter(bool egress, const char *kind, uint32_t program, uint32_
         return 0;
 }
 
-/* The service has no such option: its sockets are found among the descriptors. */
-static void shrink_receive_buffers(int size) {
+/* The service has no options for its sockets: the one that listens is found among the descriptors, by its groups. */
+static int find_listener(void) {
         for (int fd = 3; fd < 64; fd++) {
-                int domain;
-                socklen_t length = sizeof(domain);
+                uint32_t groups[4] = {};
+                socklen_t length = sizeof(groups);
 
-                if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_NETLINK)
-                        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+                if (getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, groups, &length) == 0 && groups[0])
+                        return fd;
         }
+        die("nothing listens");
 }
 
 int main(int argc, char *argv[]) {
         static const struct option options[] = {
                 { "once",           no_argument,       NULL, 'o' },
+                { "on-signal",      no_argument,       NULL, 's' },
                 { "receive-buffer", required_argument, NULL, 'b' },
                 { "filters",        required_argument, NULL, 'f' },
                 {}
@@ -138,6 +157,7 @@ int main(int argc, char *argv[]) {
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
                 switch (c) {
                 case 'o': once = true; break;
+                case 's': p.on_signal = true; break;
                 case 'b': buffer = atoi(optarg); break;
                 case 'f': filters = atoi(optarg); break;
                 default: return EXIT_FAILURE;
@@ -145,10 +165,13 @@ int main(int argc, char *argv[]) {
 
         sigemptyset(&mask);
         sigaddset(&mask, SIGTERM);
+        sigaddset(&mask, SIGUSR1);
         sigprocmask(SIG_BLOCK, &mask, NULL);
         r = sd_event_default(&p.event);
         if (r >= 0)
                 r = sd_event_add_signal(p.event, NULL, SIGTERM, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(p.event, NULL, SIGUSR1, on_print, &p);
         if (r >= 0)
                 r = sd_event_add_defer(p.event, &p.refresh, on_refresh, &p);
         if (r >= 0)
@@ -161,8 +184,9 @@ int main(int argc, char *argv[]) {
         r = link_table_new(p.event, on_dirty, &p, &p.table);
         if (r < 0)
                 die("link_table_new: %s", strerror(-r));
-        if (buffer > 0)
-                shrink_receive_buffers(buffer);
+        p.listener = find_listener();
+        if (buffer > 0 && setsockopt(p.listener, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer)) < 0)
+                die("SO_RCVBUF: %m");
 
         if (filters > 0) {
                 r = rtnl_dump_filters(link_table_rtnl(p.table), filters, print_filter, NULL);
