@@ -73,6 +73,9 @@ static int judge_veth(VethCandidate *c) {
                 return leave(c, "it is not a veth but a %s", isempty(host->kind) ? "hardware or loopback device" : host->kind);
         if (host->peer_nsid == NSID_HOST)
                 return leave(c, "its peer is in the host's own network namespace");
+        /* Its namespace is going away, and the veth with it. */
+        if (c->link->peer_error == -ENOENT || c->link->peer_error == -ENODEV)
+                c->selected = false;
         if (peer->ifindex == 0)
                 return leave(c, "its peer in another namespace cannot be asked for: %s",
                              c->link->peer_error ? strerror(-c->link->peer_error) : "not answered yet");

@@ -222,6 +222,9 @@ static int attach(Veth *veth, VethCandidate *c) {
                 return r;
         if (r < 0) {
                 (void) veth_datapath_detach(veth->dp, ifindex, false);
+                /* It is going away, which is not worth a word. */
+                if (r == -ENODEV)
+                        c->selected = false;
                 return asprintf(&reason, "the programs cannot be attached to it: %s", strerror(-r)) < 0
                                ? -ENOMEM
                                : veth_candidate_leave(c, reason);
