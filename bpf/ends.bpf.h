@@ -6,17 +6,18 @@
 #define O_NONBLOCK 04000
 #define PSOCK_FLAGS 7UL /* low bits of sk_user_data */
 
-/* Set by the daemon before load: this kernel (6.2 and later) has bpf_rdonly_cast(). */
-const volatile bool has_rdonly_cast;
+/* Reads a field of a kernel struct at an address that is only a number. With the cast (Linux 6.2) this is one load
+ * instruction, else a helper call; the message path has a dozen of them. The programs are built both ways. One build with a
+ * weak reference would not do: on a kernel without the cast libbpf looks for it in the BTF of modules, and may not without
+ * CAP_SYS_ADMIN. */
+#ifdef MESHCUT_PLAIN
+#define LOAD(type, address, field) BPF_CORE_READ((type *) (address), field)
+#else
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym;
 
-extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
-
-/* Reads a field of a kernel struct at an address that is only a number. With the cast this is one load instruction, else
- * a helper call; the message path has a dozen of them. */
-#define LOAD(type, address, field)                                                                                 \
-        (has_rdonly_cast                                                                                           \
-                 ? ((type *) bpf_rdonly_cast((void *) (address), bpf_core_type_id_kernel(type)))->field            \
-                 : BPF_CORE_READ((type *) (address), field))
+#define LOAD(type, address, field) \
+        (((type *) bpf_rdonly_cast((void *) (address), bpf_core_type_id_kernel(type)))->field)
+#endif
 
 struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -202,7 +202,6 @@ _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct")
         X(UNASSURED, "unassured")      /* ... or not as ESTABLISHED and ASSURED */                                     \
         X(NAT, "nat")                  /* its addresses or ports are translated */                                     \
         X(HELPER, "helper")            /* a conntrack helper reads it, or its sequence numbers are adjusted */         \
-        X(ADDRESS, "address")          /* the destination is no address of a container, or of more than one */         \
         X(ROUTE, "route")              /* routes, neighbours or MAC addresses lead elsewhere now */
 
 #define MESHCUT_ENUM_VETH_PASSED(id, name) MESHCUT_VETH_PASSED_##id,

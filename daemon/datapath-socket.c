@@ -9,6 +9,7 @@
 
 #include "datapath-socket.h"
 #include "pins.h"
+#include "socket-plain.skel.h"
 #include "socket.skel.h"
 #include "stats.h"
 
@@ -40,10 +41,16 @@ static void remove_pins(const char *state_dir, const char *directory) {
         pins_remove_directory(state_dir);
 }
 
+/* The embedded object file for this kernel. */
+static const void *programs(size_t *ret_size) {
+        return libbpf_find_vmlinux_btf_id("bpf_rdonly_cast", 0) > 0 ? socket_bpf__elf_bytes(ret_size)
+                                                                   : socket_plain_bpf__elf_bytes(ret_size);
+}
+
 /* A build whose programs or ABI differ has another one. */
 static uint64_t programs_hash(void) {
         size_t size;
-        const void *bytes = socket_bpf__elf_bytes(&size);
+        const void *bytes = programs(&size);
 
         return pins_hash(bytes, size);
 }
@@ -100,38 +107,46 @@ static void close_handles(SocketDatapath *dp) {
         dp->program = dp->link = -1;
 }
 
-DEFINE_CLEANUP(struct socket_bpf *, socket_bpf__destroy);
+DEFINE_CLEANUP(struct bpf_object *, bpf_object__close);
+
+static int attach(const struct bpf_object *object, const char *name, int map, enum bpf_attach_type type) {
+        struct bpf_program *program = bpf_object__find_program_by_name(object, name);
+
+        return program ? bpf_prog_attach(bpf_program__fd(program), map, type, 0) : -ENOENT;
+}
 
 /* Both programs are on the map before any socket can enter: a socket captures what is there when it enters. */
 static int load(SocketDatapath *dp, uint32_t max_connections) {
-        _cleanup_(socket_bpf__destroyp) struct socket_bpf *skeleton = socket_bpf__open();
+        LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "socket_bpf");
+        _cleanup_(bpf_object__closep) struct bpf_object *object = NULL;
+        size_t size;
+        const void *bytes = programs(&size);
         int r;
 
-        if (!skeleton)
+        object = bpf_object__open_mem(bytes, size, &options);
+        if (!object)
                 return -errno;
-        skeleton->rodata->has_rdonly_cast = libbpf_find_vmlinux_btf_id("bpf_rdonly_cast", 0) > 0;
-        bpf_map__set_max_entries(skeleton->maps.ends, 2 * max_connections);
-        bpf_map__set_max_entries(skeleton->maps.sockets, 2 * max_connections);
-        r = socket_bpf__load(skeleton);
+        bpf_map__set_max_entries(bpf_object__find_map_by_name(object, map_names[MAP_ENDS]), 2 * max_connections);
+        bpf_map__set_max_entries(bpf_object__find_map_by_name(object, map_names[MAP_SOCKETS]), 2 * max_connections);
+        r = bpf_object__load(object);
         if (r < 0)
                 return r;
 
         for (int i = 0; i < MAP_MAX; i++) {
-                struct bpf_map *map = bpf_object__find_map_by_name(skeleton->obj, map_names[i]);
+                struct bpf_map *map = bpf_object__find_map_by_name(object, map_names[i]);
 
                 dp->maps[i] = map ? fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3) : -1;
                 if (dp->maps[i] < 0)
                         return -errno;
         }
-        dp->program = fcntl(bpf_program__fd(skeleton->progs.meshcut_sockops), F_DUPFD_CLOEXEC, 3);
+        dp->program = fcntl(bpf_program__fd(bpf_object__find_program_by_name(object, "meshcut_sockops")),
+                            F_DUPFD_CLOEXEC, 3);
         if (dp->program < 0)
                 return -errno;
-        r = bpf_prog_attach(bpf_program__fd(skeleton->progs.meshcut_msg), dp->maps[MAP_SOCKETS], BPF_SK_MSG_VERDICT,
-                            0);
+        r = attach(object, "meshcut_msg", dp->maps[MAP_SOCKETS], BPF_SK_MSG_VERDICT);
         if (r < 0)
                 return r;
-        r = bpf_prog_attach(bpf_program__fd(skeleton->progs.meshcut_verdict), dp->maps[MAP_SOCKETS],
-                            BPF_SK_SKB_VERDICT, 0);
+        r = attach(object, "meshcut_verdict", dp->maps[MAP_SOCKETS], BPF_SK_SKB_VERDICT);
         if (r < 0)
                 return r;
 

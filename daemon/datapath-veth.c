@@ -3,9 +3,9 @@
 #include <fcntl.h>
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include "conntrack.h"
 #include "datapath.h"
 #include "pins.h"
 #include "tc.h"
@@ -434,46 +434,6 @@ int veth_datapath_apply(VethDatapath *dp, const VethPort *ports, size_t n_ports,
         return r < 0 ? r : k;
 }
 
-/* Bytes from the start of a struct to a member of it, by the kernel's own description of its types; 0: not found. */
-static uint32_t member_offset(const struct btf *btf, const char *type_name, const char *const *path) {
-        int id = btf__find_by_name_kind(btf, type_name, BTF_KIND_STRUCT);
-        uint32_t bits = 0;
-
-        for (; id > 0 && *path; path++) {
-                const struct btf_type *type = btf__type_by_id(btf, id);
-                const struct btf_member *members = btf_members(type);
-                int found = 0;
-
-                for (int i = 0; i < btf_vlen(type) && !found; i++) {
-                        const char *name = btf__name_by_offset(btf, members[i].name_off);
-
-                        if (!name || !streq(name, *path))
-                                continue;
-                        bits += btf_member_bit_offset(type, i);
-                        found = btf__resolve_type(btf, members[i].type);
-                }
-                id = found;
-        }
-        return id > 0 ? bits / 8 : 0;
-}
-
-DEFINE_CLEANUP(struct btf *, btf__free);
-
-static void find_conntrack(struct meshcut_veth_control *control) {
-        _cleanup_(btf__freep) struct btf *vmlinux = btf__load_vmlinux_btf(), *module = NULL;
-        const struct btf *btf = vmlinux;
-
-        if (!vmlinux)
-                return;
-        if (member_offset(vmlinux, "nf_conn", (const char *const[]){ "status", NULL }) == 0)
-                btf = module = btf__parse_split("/sys/kernel/btf/nf_conntrack", vmlinux);
-        if (!btf)
-                return;
-        control->ct_status = member_offset(btf, "nf_conn", (const char *const[]){ "status", NULL });
-        control->ct_tcp_state = member_offset(btf, "nf_conn", (const char *const[]){ "proto", "tcp", "state", NULL });
-        control->ct_extensions = member_offset(btf, "nf_conn", (const char *const[]){ "ext", NULL });
-}
-
 int veth_datapath_set(VethDatapath *dp, bool on, VethMode mode) {
         struct meshcut_veth_control control = dp->control;
 
@@ -481,7 +441,7 @@ int veth_datapath_set(VethDatapath *dp, bool on, VethMode mode) {
         control.lease_ns = LEASE_NS;
         control.established = mode == VETH_MODE_ESTABLISHED;
         if (on && control.ct_status == 0 && (!dp->control.on || control.established != dp->control.established))
-                find_conntrack(&control);
+                conntrack_find(&control);
         if (memcmp(&control, &dp->control, sizeof(control)) == 0 && veth_datapath_is_on(dp) == on)
                 return 0;
         control.generation++;

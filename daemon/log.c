@@ -11,7 +11,7 @@
 
 /* The only mutable state at file scope in the daemon: a log line must be possible from everywhere. */
 static int max_level = LOG_INFO;
-static bool to_journal = false;
+static LogTarget log_target = LOG_TARGET_CONSOLE;
 
 /* systemd tells the device and inode of the stream that it gave us as stderr; they differ when it was redirected. */
 void log_open(void) {
@@ -19,9 +19,11 @@ void log_open(void) {
         unsigned long long device, inode;
         struct stat st;
 
+        log_target = LOG_TARGET_CONSOLE;
         if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
                 return;
-        to_journal = fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+        if (fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode)
+                log_target = LOG_TARGET_JOURNAL;
 }
 
 void log_set_max_level(int level) {
@@ -30,6 +32,25 @@ void log_set_max_level(int level) {
 
 int log_get_max_level(void) {
         return max_level;
+}
+
+static const char *const target_names[] = {
+        [LOG_TARGET_CONSOLE] = "console",
+        [LOG_TARGET_JOURNAL] = "journal",
+        [LOG_TARGET_NULL] = "null",
+};
+_Static_assert(ELEMENTSOF(target_names) == LOG_TARGET_MAX, "a name for every target");
+
+const char *log_target_to_string(LogTarget target) {
+        return target_names[target];
+}
+
+void log_set_target(LogTarget target) {
+        log_target = target;
+}
+
+LogTarget log_get_target(void) {
+        return log_target;
 }
 
 static int add_field(struct iovec *iov, size_t *n, const char *name, const char *value) {
@@ -50,7 +71,7 @@ void log_event(int level, const char *message_id, const char *const *fields, con
         va_list ap;
         int r;
 
-        if (level > max_level)
+        if (level > max_level || log_target == LOG_TARGET_NULL)
                 return;
         va_start(ap, format);
         r = vasprintf(&text, format, ap);
@@ -58,7 +79,7 @@ void log_event(int level, const char *message_id, const char *const *fields, con
         if (r < 0)
                 return;
 
-        if (!to_journal) {
+        if (log_target == LOG_TARGET_CONSOLE) {
                 fprintf(stderr, "%s\n", text);
                 return;
         }

@@ -7,11 +7,22 @@
 
 #include "util.h"
 
-/* Finds out where stderr leads. Call once, before the first line. */
+/* Finds out where stderr leads, and logs there. */
 void log_open(void);
 /* Messages above this syslog level are dropped; LOG_INFO at start. */
 void log_set_max_level(int level);
 int log_get_max_level(void);
+
+typedef enum LogTarget {
+        LOG_TARGET_CONSOLE, /* stderr */
+        LOG_TARGET_JOURNAL,
+        LOG_TARGET_NULL,
+        LOG_TARGET_MAX,
+} LogTarget;
+
+const char *log_target_to_string(LogTarget target);
+void log_set_target(LogTarget target);
+LogTarget log_get_target(void);
 
 /* Fields of an entry, for log_event(): LOG_FIELDS("MESHCUT_REASON", reason, "MESHCUT_RULE", name). At most
  * LOG_FIELDS_MAX; one whose value is NULL is left out. */

@@ -4,6 +4,7 @@
 
 #include "bus-util.h"
 #include "log.h"
+#include "log-bus.h"
 #include "manager-bus.h"
 #include "stats.h"
 #include "veth-bus.h"
@@ -336,6 +337,8 @@ int manager_bus_connect(Manager *m) {
                 r = sd_bus_add_object_vtable(m->bus, &m->vtable, BUS_PATH, BUS_INTERFACE, manager_vtable, m);
         if (r >= 0)
                 r = veth_bus_add(m);
+        if (r >= 0)
+                r = log_bus_add(m->bus);
         if (r >= 0)
                 r = sd_bus_request_name(m->bus, BUS_NAME, 0);
         if (r < 0)

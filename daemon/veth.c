@@ -25,6 +25,7 @@ struct Veth {
         char *refusal;
         char *failure;        /* why the programs or the devices cannot be had; stays until veth_check() */
         uint64_t revision;    /* of the links, as they were applied */
+        bool direct;          /* Mode=direct */
         bool liberal;         /* conntrack, when veth_check() looked */
 
         VethInterface *interfaces;
@@ -73,14 +74,22 @@ Veth *veth_free(Veth *veth) {
 
 /* ---- may it be on? ---- */
 
-/* 1 or 0; -ENOENT while conntrack is not loaded. */
-static int read_be_liberal(void) {
-        _cleanup_fclose_ FILE *f = fopen(BE_LIBERAL, "re");
+static int read_sysctl(const char *path) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
         int value;
 
         if (!f)
                 return -errno;
-        return fscanf(f, "%d", &value) == 1 ? value != 0 : -EIO;
+        return fscanf(f, "%d", &value) == 1 ? value : -EIO;
+}
+
+/* -ENOENT while conntrack is not loaded. */
+static int read_be_liberal(void) {
+        return read_sysctl(BE_LIBERAL);
+}
+
+static int read_conntrack_count(void) {
+        return read_sysctl("/proc/sys/net/netfilter/nf_conntrack_count");
 }
 
 int veth_check(Veth *veth, const Policy *policy) {
@@ -304,6 +313,7 @@ static int make_interface(const Veth *veth, VethCandidate *c, VethInterface *ret
                 .selected = c->selected,
                 .attached = c->wanted,
                 .foreign_tcx = c->foreign_tcx,
+                .bridged = c->port.flags & MESHCUT_PORT_BRIDGED,
                 .hook = c->wanted ? veth_datapath_hook(veth->dp) : VETH_HOOK_NONE,
                 .n_addresses = link->n_addresses,
         };
@@ -325,6 +335,38 @@ static bool interfaces_equal(const VethInterface *a, const VethInterface *b) {
                streq(a->reason ?: "", b->reason ?: "") && a->n_addresses == b->n_addresses &&
                (a->n_addresses == 0 ||
                 memcmp(a->addresses, b->addresses, a->n_addresses * sizeof(*a->addresses)) == 0);
+}
+
+static bool file_says_something(const char *path) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        int c = f ? fgetc(f) : EOF;
+
+        return c != EOF && c != '0';
+}
+
+/* What there is on this host that would see every packet of a device, were it not for Mode=direct; NULL: nothing. */
+static const char *skipped_by_direct(const VethInterface *interface) {
+        if (interface->bridged)
+                return file_says_something("/proc/sys/net/bridge/bridge-nf-call-iptables") ||
+                                       file_says_something("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
+                               ? "net.bridge.bridge-nf-call-iptables or -ip6tables is 1, which shows what is bridged to "
+                                 "iptables and nftables"
+                               : NULL;
+        /* Tables of nftables are not listed in a file; one that is at work on what is forwarded mostly asks conntrack. */
+        if (file_says_something("/proc/net/ip_tables_names") || file_says_something("/proc/net/ip6_tables_names"))
+                return "there are tables of iptables";
+        return read_conntrack_count() > 0 ? "conntrack is at work, as for a firewall or NAT" : NULL;
+}
+
+/* Once for each interface: when the shortcut begins there. */
+static void warn_of_direct(const VethInterface *interface) {
+        const char *skipped = skipped_by_direct(interface);
+
+        if (skipped)
+                log_event(LOG_WARNING, MESHCUT_MESSAGE_FIREWALL_SKIPPED,
+                          LOG_FIELDS("MESHCUT_INTERFACE", interface->name, "MESHCUT_REASON", skipped),
+                          "Interface %s is shortcut with Mode=direct, though %s: most packets will skip it",
+                          interface->name, skipped);
 }
 
 /* The entry of the journal for an interface that somebody asked for. */
@@ -363,6 +405,8 @@ static void replace_interfaces(Veth *veth, VethInterface *interfaces, size_t n) 
                         continue;
                 if (after)
                         log_interface(veth, before, after);
+                if (after && after->attached && !(before && before->attached) && veth->direct)
+                        warn_of_direct(after);
                 veth->changed(before, after, veth->userdata);
         }
         interfaces_free(old, n_old);
@@ -410,6 +454,7 @@ static int follow(Veth *veth, const Policy *policy) {
         if (r < 0)
                 return r;
         veth->revision = revision;
+        veth->direct = policy->veth_mode == VETH_MODE_DIRECT;
         return publish(veth, &candidates);
 }
 

@@ -15,6 +15,7 @@ typedef struct VethInterface {
         int peer_nsid; /* NSID_HOST, or the host's id for the peer's namespace */
         char name[IFNAMSIZ];
         bool selected, attached;
+        bool bridged;
         bool foreign_tcx; /* left because of a tcx program of somebody else's */
         VethHook hook;
         char *reason; /* why it is not attached, or what is to be known of it; NULL: nothing */

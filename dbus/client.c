@@ -73,16 +73,18 @@ int client_get_properties(Client *client, sd_bus_message **ret_reply) {
         return client_send(client, call, ret_reply);
 }
 
+bool client_is_not_running(const Client *client) {
+        return sd_bus_error_has_name(&client->error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+               sd_bus_error_has_name(&client->error, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
+}
+
 /* What to tell a person about a failure: one line, or as many as the daemon has found errors in its configuration. */
 const char *client_explain(const Client *client, int error) {
-        static const char not_running[] = "meshcutd is not running: systemctl start meshcut";
         static const char permission_denied[] =
                 "Permission denied: be root, or be allowed org.meshcut1.manage by polkit";
         static const struct {
                 const char *name, *text;
         } explanations[] = {
-                { SD_BUS_ERROR_SERVICE_UNKNOWN, not_running },
-                { SD_BUS_ERROR_NAME_HAS_NO_OWNER, not_running },
                 { SD_BUS_ERROR_NO_REPLY, "meshcutd did not answer: systemctl status meshcut" },
                 { SD_BUS_ERROR_ACCESS_DENIED, permission_denied },
                 { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, permission_denied },
@@ -90,6 +92,9 @@ const char *client_explain(const Client *client, int error) {
 
         if (!client->bus)
                 return "Cannot connect to the system bus";
+
+        if (client_is_not_running(client))
+                return "meshcutd is not running: systemctl start meshcut";
 
         for (size_t i = 0; i < ELEMENTSOF(explanations); i++)
                 if (sd_bus_error_has_name(&client->error, explanations[i].name))

@@ -29,6 +29,8 @@ int client_send(Client *client, sd_bus_message *call, sd_bus_message **ret_reply
 int client_call(Client *client, const char *interface, const char *member, sd_bus_message **ret_reply);
 int client_get_properties(Client *client, sd_bus_message **ret_reply);
 
+/* Whether the last call failed because nobody has the service's name. */
+bool client_is_not_running(const Client *client);
 const char *client_explain(const Client *client, int error);
 
 /* One entry of an a{sv} that the caller wants, and where in its structure the value goes. Strings stay in the

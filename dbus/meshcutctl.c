@@ -15,6 +15,7 @@ static const char help_text[] =
         "  stats                    Counters, in all and by rule\n"
         "  connections              Connections that are enrolled now\n"
         "  veths                    Host-side veth devices\n"
+        "  metrics                  State and counters as OpenMetrics text\n"
         "  enable [SHORTCUT...]     Turn shortcuts on: socket (the default), veth\n"
         "  disable [SHORTCUT...]    Turn shortcuts off\n"
         "  reload                   Apply the configuration; returns when it is in force\n"
@@ -23,6 +24,7 @@ static const char help_text[] =
         "  -j --json                Write JSON: status, stats, connections, veths\n"
         "  -w --watch               stats: print rates each second until interrupted\n"
         "  -n --limit=N             connections: at most N\n"
+        "  -o --output=FILE         metrics: write to FILE, which is replaced as a whole\n"
         "  -h --help                Show this help\n"
         "     --version             Show the version\n"
         "\n"
@@ -50,6 +52,10 @@ static int verb_connections(Client *client, const Options *options, char **argum
 
 static int verb_veths(Client *client, const Options *options, char **arguments) {
         return show_veths(client, options);
+}
+
+static int verb_metrics(Client *client, const Options *options, char **arguments) {
+        return write_metrics(client, options);
 }
 
 static int call_with_shortcuts(Client *client, const char *method, char **shortcuts) {
@@ -85,6 +91,7 @@ static const Verb verbs[] = {
         { "stats", false, "jw", verb_statistics },
         { "connections", false, "jn", verb_connections },
         { "veths", false, "j", verb_veths },
+        { "metrics", false, "o", verb_metrics },
         { "enable", true, "", verb_enable },
         { "disable", true, "", verb_disable },
         { "reload", false, "", verb_reload },
@@ -118,13 +125,14 @@ static int parse_options(int argc, char **argv, Options *options, char given[sta
                 { "json", no_argument, NULL, 'j' },
                 { "watch", no_argument, NULL, 'w' },
                 { "limit", required_argument, NULL, 'n' },
+                { "output", required_argument, NULL, 'o' },
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, 'V' },
                 {},
         };
         int c;
 
-        while ((c = getopt_long(argc, argv, "jwn:h", long_options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, "jwn:o:h", long_options, NULL)) >= 0) {
                 switch (c) {
                 case 'h':
                         fputs(help_text, stdout);
@@ -143,6 +151,9 @@ static int parse_options(int argc, char **argv, Options *options, char given[sta
                                 fprintf(stderr, "meshcutctl: --limit= is not a number: %s\n", optarg);
                                 return -EINVAL;
                         }
+                        break;
+                case 'o':
+                        options->output = optarg;
                         break;
                 default:
                         return -EINVAL;

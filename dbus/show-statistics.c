@@ -5,22 +5,12 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "counters.h"
 #include "json.h"
 #include "show.h"
 #include "table.h"
 
 #define HEADING_EVERY 20 /* lines of --watch */
-
-typedef struct Counter {
-        const char *name;
-        uint64_t value;
-} Counter;
-
-/* The names point into the message that they were read from. */
-typedef struct Counters {
-        Counter *items;
-        size_t n;
-} Counters;
 
 typedef struct Sample {
         sd_bus_message *reply;
@@ -50,38 +40,9 @@ static const Line lines[] = {
         { "veth.passed.", "Veth packets by the stack" },
 };
 
-static void counters_done(Counters *counters) {
-        free(counters->items);
-        *counters = (Counters) {};
-}
-
 static void sample_done(Sample *sample) {
         counters_done(&sample->counters);
         sample->reply = sd_bus_message_unref(sample->reply);
-}
-
-/* Reads a{st}. */
-static int counters_read(Counters *counters, sd_bus_message *message) {
-        Counter counter;
-        int r;
-
-        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{st}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_read(message, "{st}", &counter.name, &counter.value)) > 0) {
-                Counter *grown;
-
-                grown = reallocarray(counters->items, counters->n + 1, sizeof(Counter));
-                if (!grown)
-                        return -ENOMEM;
-                counters->items = grown;
-                counters->items[counters->n++] = counter;
-        }
-        if (r < 0)
-                return r;
-
-        return sd_bus_message_exit_container(message);
 }
 
 static bool line_takes(const char *name, const Counter *counter) {

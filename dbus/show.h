@@ -9,6 +9,7 @@ typedef struct Options {
         bool json;
         bool watch;
         uint32_t limit;
+        const char *output; /* NULL: standard output */
 } Options;
 
 int show_status(Client *client, const Options *options);
@@ -16,3 +17,4 @@ int show_statistics(Client *client, const Options *options);
 int watch_statistics(Client *client, const Options *options);
 int show_connections(Client *client, const Options *options);
 int show_veths(Client *client, const Options *options);
+int write_metrics(Client *client, const Options *options);

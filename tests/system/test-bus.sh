@@ -86,3 +86,31 @@ daemon_stop
 [[ -z $(bpftool cgroup show "$CG" 2>/dev/null) ]] || fail "attached after a stop: $(bpftool cgroup show "$CG")"
 daemon_start || fail "no start after a stop"
 assert_eq "SocketShortcut after a stop" "$(property SocketShortcut)" active
+
+say "the log's level at run time"
+log_property() { busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" "$1" org.meshcut1 /org/freedesktop/LogControl1 org.freedesktop.LogControl1 "${@:2}"; }
+assert_eq "LogLevel" "$(log_property get-property LogLevel)" 's "info"'
+assert_eq "LogTarget" "$(log_property get-property LogTarget)" 's "console"'
+assert_eq "SyslogIdentifier" "$(log_property get-property SyslogIdentifier)" 's "meshcutd"'
+log_property set-property LogLevel s warning
+assert_eq "LogLevel" "$(log_property get-property LogLevel)" 's "warning"'
+: >"$SCRATCH/daemon.log"
+disable
+enable
+assert_eq "what it logs of Disable" "$(cat "$SCRATCH/daemon.log")" ''
+log_property set-property LogLevel s debug
+disable
+grep -q 'socket is disabled' "$SCRATCH/daemon.log" || fail "it logs nothing at debug: $(cat "$SCRATCH/daemon.log")"
+log_property set-property LogTarget s null
+: >"$SCRATCH/daemon.log"
+enable
+assert_eq "what it logs to null" "$(cat "$SCRATCH/daemon.log")" ''
+log_property set-property LogTarget s auto
+assert_eq "LogTarget" "$(log_property get-property LogTarget)" 's "console"'
+assert_fails "a level that there is not" 'Invalid log level' log_property set-property LogLevel s loud
+assert_fails "a target that there is not" 'Invalid log target' log_property set-property LogTarget s printer
+as_nobody busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" get-property org.meshcut1 /org/freedesktop/LogControl1 \
+        org.freedesktop.LogControl1 LogLevel >/dev/null || fail "nobody may not read the log's level"
+assert_fails "nobody: LogLevel" 'denied' as_nobody busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" set-property org.meshcut1 \
+        /org/freedesktop/LogControl1 org.freedesktop.LogControl1 LogLevel s emerg
+assert_eq "LogLevel" "$(log_property get-property LogLevel)" 's "debug"'
