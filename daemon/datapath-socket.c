@@ -25,6 +25,7 @@ static const char *const map_names[] = {
         [MAP_RULES_BY_PORT] = "rules_by_port",
         [MAP_RULES_BY_ADDRESS] = "rules_by_address",
         [MAP_RULE_NAMES] = "rule_names",
+        [MAP_READERS] = "readers",
 };
 _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
@@ -66,6 +67,7 @@ static void remove_pin(const char *directory, const char *name) {
 static void remove_pins(const char *state_dir, const char *directory) {
         remove_pin(directory, PIN_LINK);
         remove_pin(directory, PIN_PROGRAM);
+        datapath_remove_guard_pins(directory);
         for (int i = 0; i < MAP_MAX; i++)
                 remove_pin(directory, map_names[i]);
         (void) rmdir(directory);

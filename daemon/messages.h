@@ -33,3 +33,7 @@
 
 /* Sockets are still enrolled though the shortcut is off. [MESHCUT_CONNECTIONS] */
 #define MESHCUT_MESSAGE_MEMBERS_REMAINING "5e8a42da1ff54e86b6943ddb2f8edbdd"
+
+/* The processes of a cgroup read in a way that an enrolled socket does not know: its connections stay on TCP.
+ * [MESHCUT_CGROUP, MESHCUT_COMMAND, MESHCUT_REASON] */
+#define MESHCUT_MESSAGE_RECEIVER_EXCLUDED "f455079a425a47938b3aec4f5f325f54"
