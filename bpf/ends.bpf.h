@@ -35,14 +35,6 @@ struct {
 } handshakes SEC(".maps");
 
 struct {
-        __uint(type, BPF_MAP_TYPE_HASH);
-        __uint(max_entries, 2 * 65536); /* the daemon sets 2 * MaxConnections= */
-        __uint(map_flags, BPF_F_NO_PREALLOC);
-        __type(key, __u64);
-        __type(value, struct meshcut_end);
-} ends SEC(".maps");
-
-struct {
         __uint(type, BPF_MAP_TYPE_SOCKHASH);
         __uint(max_entries, 2 * 65536);
         __type(key, __u64);

@@ -65,6 +65,38 @@ static __always_inline int refuse_socket(struct sock *sk) {
         return -1;
 }
 
+/* A cgroup of which nothing is known: the first of its connections stay on TCP, where the guard sees how it reads. */
+static __always_inline bool is_on_probation(__u64 cgroup, struct meshcut_reader *reader, __u32 connections) {
+        struct meshcut_reader first = { .connections = 1 };
+
+        if (!reader) {
+                bpf_map_update_elem(&readers, &cgroup, &first, BPF_NOEXIST);
+                return true;
+        }
+        if (reader->connections >= connections)
+                return false;
+        __sync_fetch_and_add(&reader->connections, 1);
+        return true;
+}
+
+/* Why the way in which the processes at the ends read forbids it, or -1. */
+static __always_inline int refuse_readers(__u64 client, __u64 server, const struct meshcut_control *c) {
+        struct meshcut_reader *reads_client = bpf_map_lookup_elem(&readers, &client);
+        struct meshcut_reader *reads_server = bpf_map_lookup_elem(&readers, &server);
+        bool on_probation;
+
+        if ((reads_client && (reads_client->flags & MESHCUT_READER_SPLICES)) ||
+            (reads_server && (reads_server->flags & MESHCUT_READER_SPLICES)))
+                return MESHCUT_LEFT_SPLICE;
+        if (c->probation == 0)
+                return -1;
+        /* One connection lets both be seen. */
+        on_probation = is_on_probation(client, reads_client, c->probation);
+        if (server != client)
+                on_probation |= is_on_probation(server, reads_server, c->probation);
+        return on_probation ? MESHCUT_LEFT_PROBATION : -1;
+}
+
 /* Adds the socket of ctx to the sockhash, and its record to the ends. Returns -1, or why not. */
 static __always_inline int enrol(struct bpf_sock_ops *ctx, struct sock *sk, __u64 cookie,
                                  struct meshcut_end *end) {
@@ -156,6 +188,8 @@ static __always_inline void on_client(struct bpf_sock_ops *ctx, struct sock *sk)
         if (left < 0 && ((is_blocking(sk) && !verdict.client_may_block) ||
                          (handshake->listener_blocks && !verdict.server_may_block)))
                 left = MESHCUT_LEFT_BLOCKING;
+        if (left < 0)
+                left = refuse_readers(end.identity.cgroup, handshake->server.cgroup, c);
         if (left < 0) {
                 end_init(&end, sk, &verdict, c);
                 end.flags = verdict.server_may_block ? MESHCUT_END_PEER_MAY_BLOCK : 0;

@@ -22,6 +22,16 @@ struct list_head {
         struct list_head *next;
 };
 
+struct sk_msg_sg {
+        __u32 size;
+};
+
+struct sk_msg {
+        struct sk_msg_sg sg;
+        struct sk_buff *skb;
+        struct list_head list;
+};
+
 struct ns_common {
         unsigned int inum;
 };
@@ -42,12 +52,38 @@ struct sock_cgroup_data {
         struct cgroup *cgroup;
 };
 
+struct inode {
+        unsigned short i_mode;
+};
+
 struct file {
         unsigned int f_flags;
+        struct inode *f_inode;
+        void *private_data;
 };
 
 struct socket {
         struct file *file;
+        struct sock *sk;
+};
+
+struct fdtable {
+        unsigned int max_fds;
+        struct file **fd;
+};
+
+struct files_struct {
+        struct fdtable *fdt;
+};
+
+struct task_struct {
+        struct files_struct *files;
+};
+
+/* What a system call came with. */
+struct pt_regs {
+        unsigned long di;
+        unsigned long orig_ax;
 };
 
 /* A flavour of its own: veth.bpf.c has the one of linux/in6.h as well. */

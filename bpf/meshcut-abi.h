@@ -33,7 +33,9 @@
         X(KERNEL, "kernel")            /* the kernel's own socket (NFS, iSCSI...) */                                   \
         X(SELF, "self")                /* connected to itself */                                                       \
         X(BUSY, "busy")                /* another product's psock or sk_user_data is on the socket */                  \
-        X(FULL, "full")                /* MaxConnections= reached */
+        X(FULL, "full")                /* MaxConnections= reached */                                                   \
+        X(SPLICE, "splice")            /* a process of an end's cgroup reads by splice() or zero-copy receive */       \
+        X(PROBATION, "probation")      /* among the first of an end's cgroup, of which is not known how it reads */
 
 /* Why a message of an enrolled socket went by TCP: counter socket.passed.<name>. */
 #define MESHCUT_PASSED_REASONS(X)                                                                                      \
@@ -77,7 +79,7 @@ struct meshcut_control {
         __u32 on;
         __u32 slot;       /* the policy in force */
         __u32 generation; /* counts policies: a connection that was judged by an older one is judged anew */
-        __u32 pad;
+        __u32 probation;  /* how many connections of an unknown cgroup stay on TCP */
         __u64 max_unread;      /* bytes; the receiver's own buffer bounds it further */
         __u64 max_queued;      /* messages */
         __u64 tcp_interval_ns;
@@ -178,12 +180,33 @@ struct meshcut_end {
         __u32 pad;
 };
 
+/* Element of "readers", keyed by cgroup: what is known of how its processes read. */
+struct meshcut_reader {
+        __u64 flags;       /* of MESHCUT_READER_* */
+        __u64 connections; /* that were left on TCP while nothing was known */
+};
+
+#define MESHCUT_READER_SPLICES (1U << 0)  /* splice() from a TCP socket, or TCP_ZEROCOPY_RECEIVE: never enrolled */
+#define MESHCUT_READER_REFUSED (1U << 1)  /* ... from an enrolled one: it got EINVAL */
+#define MESHCUT_READER_CAUGHT (1U << 2)   /* ... from an enrolled one, in a way that could not be refused */
+
+/* What the guard tells the daemon, by a ring buffer: once for each flag of a cgroup. */
+struct meshcut_guard_event {
+        __u64 cgroup;
+        __u64 cookie; /* of the socket */
+        __u32 flag;   /* MESHCUT_READER_* */
+        __u32 pid;
+        char command[16];
+};
+
 #define MESHCUT_CPU_UNKNOWN ((__u32) -1)
 
 _Static_assert(sizeof(struct meshcut_identity) == 48, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_handshake) == 72, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_end) == 160, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_reader) == 16, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_guard_event) == 40, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");
 
 /* ---- the veth shortcut ---- */

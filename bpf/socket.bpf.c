@@ -16,6 +16,8 @@
 
 #include "policy.bpf.h"
 
+#include "members.bpf.h"
+
 #include "ends.bpf.h"
 
 #include "demotion.bpf.h"

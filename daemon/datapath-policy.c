@@ -13,6 +13,8 @@
 /* Each queued message pins about 1 KiB of kernel memory that nothing accounts: 256 KiB a connection at the most, besides
  * what TCP queues. */
 #define MAX_QUEUED 256
+/* Connections of a cgroup that is not known yet: enough to see how it reads, too few to matter. */
+#define PROBATION 4
 
 /* Adds the counters of an index to those of no rule, and clears them. */
 static int fold_counters(SocketDatapath *dp, uint32_t from) {
@@ -197,6 +199,18 @@ static int write_selectors(SocketDatapath *dp, const Policy *policy, const RuleN
         return map_update(dp->maps[MAP_RULES], &slot, &rules);
 }
 
+/* By itself only where somebody watches, and the operator has not said that there is nothing to see. */
+static uint32_t probation(const SocketDatapath *dp, const Policy *policy) {
+        switch (policy->probation) {
+        case PROBATION_YES:
+                return PROBATION;
+        case PROBATION_NO:
+                return 0;
+        default:
+                return dp->guarded && !(policy->allowed_quirks & (1ULL << QUIRK_SPLICE)) ? PROBATION : 0;
+        }
+}
+
 int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const CgroupPath *cgroups, size_t n_cgroups) {
         struct meshcut_control control = dp->control;
         RuleNames names = dp->names;
@@ -227,6 +241,7 @@ int socket_datapath_apply(SocketDatapath *dp, const Policy *policy, const Cgroup
         control.generation++;
         control.max_unread = policy->max_unread ?: MAX_UNREAD_DEFAULT;
         control.max_queued = MAX_QUEUED;
+        control.probation = probation(dp, policy);
         control.tcp_interval_ns = policy->tcp_interval_usec * NSEC_PER_USEC;
         r = map_update(dp->maps[MAP_CONTROL], &zero, &control);
         if (r < 0)
@@ -255,5 +270,6 @@ int socket_datapath_update_cgroup(SocketDatapath *dp, const Policy *policy, uint
 
         if (path)
                 return write_cgroup(dp, policy, &dp->names, dp->control.slot, id, path);
+        (void) bpf_map_delete_elem(dp->maps[MAP_READERS], &id);
         return bpf_map_delete_elem(dp->maps[MAP_RULES_BY_CGROUP], &key) < 0 && errno != ENOENT ? -errno : 0;
 }

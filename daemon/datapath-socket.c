@@ -25,6 +25,7 @@ static const char *const map_names[] = {
         [MAP_RULES_BY_PORT] = "rules_by_port",
         [MAP_RULES_BY_ADDRESS] = "rules_by_address",
         [MAP_RULE_NAMES] = "rule_names",
+        [MAP_READERS] = "readers",
 };
 _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
@@ -35,6 +36,7 @@ _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 static void remove_pins(const char *state_dir, const char *directory) {
         pins_remove(directory, PIN_LINK);
         pins_remove(directory, PIN_PROGRAM);
+        datapath_remove_guard_pins(directory);
         for (int i = 0; i < MAP_MAX; i++)
                 pins_remove(directory, map_names[i]);
         pins_remove_directory(directory);

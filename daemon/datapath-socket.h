@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* What datapath-socket.c (life of the maps and programs) and datapath-policy.c (what stands in them) share. For nobody
- * else: the rest of the daemon sees datapath.h. */
+/* What datapath-socket.c (life of the maps and programs), datapath-policy.c (what stands in them) and datapath-guard.c
+ * share. For nobody else: the rest of the daemon sees datapath.h. */
 
 #include <bpf/bpf.h>
 
@@ -20,6 +20,7 @@ enum {
         MAP_RULES_BY_PORT,
         MAP_RULES_BY_ADDRESS,
         MAP_RULE_NAMES,
+        MAP_READERS,
         MAP_MAX,
 };
 
@@ -40,7 +41,11 @@ struct SocketDatapath {
         struct meshcut_control control;
         RuleNames names; /* of the policy in force */
         __u64 *ports; /* rules_by_port, mapped */
+        bool guarded; /* a guard watches for splice() */
 };
+
+/* Removes the pins of a guard, this daemon's or an earlier one's. */
+void datapath_remove_guard_pins(const char *directory);
 
 /* Adds to the number of pairs of a rule that ended. Not atomic against the programs: for when none run. */
 int datapath_count_closed(SocketDatapath *dp, uint32_t rule, uint64_t n);

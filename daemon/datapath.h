@@ -131,3 +131,27 @@ int veth_datapath_read_counters(const VethDatapath *dp, uint32_t ifindex, struct
 /* Turns the shortcut off, takes all of ours off the devices and removes the pins. Nothing is left in the kernel. */
 int veth_datapath_stop(VethDatapath *dp);
 int veth_datapath_off(const char *state_dir);
+
+/* Protects applications from what this kernel does differently for enrolled sockets; see bpf/guard.bpf.c. */
+typedef struct Guard Guard;
+typedef enum GuardPart {
+        GUARD_SPLICE,
+        GUARD_FIONREAD,
+        GUARD_PART_MAX,
+} GuardPart;
+
+/* Loads and attaches one part, for a datapath: pinned beside it, replacing an earlier daemon's; or for NULL: by itself,
+ * to be tried. */
+int guard_new(SocketDatapath *dp, GuardPart part, Guard **ret);
+/* Pins stay, so that the guard outlives a crash. Takes NULL. Returns NULL. */
+Guard *guard_free(Guard *guard);
+DEFINE_CLEANUP(Guard *, guard_free);
+/* The kernel's function by which it works. */
+const char *guard_hook(const Guard *guard);
+/* Of a guard by itself: takes the socket with this cookie for an enrolled one. */
+int guard_add_member(Guard *guard, uint64_t cookie);
+
+/* What the guard has learnt: a descriptor to poll, and the call to make then. */
+typedef void (*guard_news_t)(const struct meshcut_guard_event *event, void *userdata);
+int guard_fd(const Guard *guard);
+int guard_dispatch(Guard *guard, guard_news_t news, void *userdata);

@@ -6,6 +6,7 @@
 
 #include "log.h"
 #include "manager-bus.h"
+#include "manager-guard.h"
 #include "manager.h"
 #include "messages.h"
 #include "stats.h"
@@ -48,6 +49,7 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->veth_timer);
         sd_bus_slot_unref(m->vtable);
         sd_bus_flush_close_unref(m->bus);
+        manager_guard_stop(m);
         veth_free(m->veth);
         socket_datapath_free(m->socket);
         cgroup_tree_free(m->cgroups);
@@ -189,6 +191,7 @@ static int reconcile_socket(Manager *m) {
                 return r;
         if (m->socket_refusal) {
                 /* Pins of an earlier daemon may still be at work. */
+                manager_guard_stop(m);
                 r = m->socket ? socket_datapath_stop(m->socket) : socket_datapath_off(m->state_dir);
                 m->socket = socket_datapath_free(m->socket);
                 m->policy_applied = false;
@@ -205,6 +208,9 @@ static int reconcile_socket(Manager *m) {
                         log_event(LOG_NOTICE, MESHCUT_MESSAGE_PINS_ADOPTED, NULL,
                                   "Going on with the shortcut that an earlier daemon left in %s", m->state_dir);
         }
+        r = manager_guard_start(m);
+        if (r < 0)
+                return r;
         if (!m->policy_applied) {
                 r = apply_policy(m, m->policy, m->cgroups);
                 if (r < 0)

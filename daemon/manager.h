@@ -36,6 +36,8 @@ typedef struct Manager {
         Probes probes;
         CgroupTree *cgroups;
         SocketDatapath *socket; /* NULL when refused */
+        Guard *guards[GUARD_PART_MAX];
+        sd_event_source *guard_news;
         char *socket_refusal;   /* why the socket shortcut is refused; NULL when it is not */
         bool policy_applied;
         Veth *veth;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
@@ -11,6 +12,7 @@
 #include <bpf/libbpf.h>
 #include <linux/sockios.h>
 
+#include "datapath.h"
 #include "policy.h"
 #include "probe.h"
 #include "probe.skel.h"
@@ -23,7 +25,10 @@ static const char *const probe_names[] = {
         [PROBE_SOCKMAP] = "sockmap",
         [PROBE_FIONREAD] = "fionread",
         [PROBE_TCP_AFTER_REDIRECT] = "tcp-after-redirect",
+        [PROBE_SPLICE] = "splice",
         [PROBE_TRACING] = "tracing",
+        [PROBE_SPLICE_GUARD] = "splice-guard",
+        [PROBE_FIONREAD_FIX] = "fionread-fix",
 };
 _Static_assert(ELEMENTSOF(probe_names) == PROBE_MAX, "a name for every probe");
 
@@ -142,6 +147,95 @@ static int enrol_pair(struct probe_bpf *skeleton, int receiver, int sender) {
         return 0;
 }
 
+/* Hands bytes over and splices them into a pipe. Returns how many came through, or what splice() said; what it left is
+ * read then, so that the next probe finds the queue empty. *ret_lost tells that this could not be read either. */
+static int splice_bytes(int receiver, int sender, bool *ret_lost) {
+        struct pollfd pollfd = { .fd = receiver, .events = POLLIN };
+        char buffer[100] = {};
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        *ret_lost = false;
+        if (send(sender, buffer, sizeof(buffer), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(buffer) ||
+            poll(&pollfd, 1, TIMEOUT_MSEC) <= 0)
+                r = -EIO;
+        else {
+                r = splice(receiver, NULL, fds[1], NULL, sizeof(buffer), SPLICE_F_NONBLOCK);
+                if (r < 0) {
+                        r = -errno;
+                        *ret_lost = recv(receiver, buffer, sizeof(buffer), MSG_DONTWAIT) != sizeof(buffer);
+                }
+        }
+        close(fds[0]);
+        close(fds[1]);
+        return r;
+}
+
+/* What splice() from a member does when nobody guards it. */
+static int probe_splice(Probes *probes, int receiver, int sender) {
+        bool lost;
+        int r = splice_bytes(receiver, sender, &lost);
+
+        return conclude(probes, PROBE_SPLICE, r > 0, r > 0 ? "reads redirected bytes" : "does not see redirected bytes: %s",
+                        r < 0 ? strerror(-r) : "end of file");
+}
+
+static int socket_cookie(int fd, uint64_t *ret) {
+        socklen_t size = sizeof(*ret);
+
+        return getsockopt(fd, SOL_SOCKET, SO_COOKIE, ret, &size) < 0 ? -errno : 0;
+}
+
+/* A guard by itself that takes this socket for an enrolled one. */
+static int guard_socket(GuardPart part, int fd, Guard **ret) {
+        _cleanup_(guard_freep) Guard *guard = NULL;
+        uint64_t cookie;
+        int r = guard_new(NULL, part, &guard);
+
+        if (r >= 0)
+                r = socket_cookie(fd, &cookie);
+        if (r >= 0)
+                r = guard_add_member(guard, cookie);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(guard);
+        return 0;
+}
+
+/* With the guard splice() must fail at once, and take nothing. */
+static int probe_splice_guard(Probes *probes, int receiver, int sender) {
+        _cleanup_(guard_freep) Guard *guard = NULL;
+        bool lost;
+        int r = guard_socket(GUARD_SPLICE, receiver, &guard);
+
+        if (r < 0)
+                return conclude(probes, PROBE_SPLICE_GUARD, false, "programs do not load: %s", strerror(-r));
+        r = splice_bytes(receiver, sender, &lost);
+        return conclude(probes, PROBE_SPLICE_GUARD, r == -EINVAL && !lost, "by %s: splice() of an enrolled socket: %s%s",
+                        guard_hook(guard), r < 0 ? strerror(-r) : "not refused", lost ? ", bytes lost" : "");
+}
+
+/* With the fix-up FIONREAD must be exact for redirected bytes, for TCP's, and not count any twice. */
+static int probe_fionread_fix(Probes *probes, struct probe_bpf *skeleton, int receiver, int sender) {
+        _cleanup_(guard_freep) Guard *guard = NULL;
+        int by_redirect = 0, by_tcp = 0, r;
+
+        if (probes->features[PROBE_FIONREAD].passed)
+                return conclude(probes, PROBE_FIONREAD_FIX, false, "not needed");
+        r = guard_socket(GUARD_FIONREAD, receiver, &guard);
+        if (r < 0)
+                return conclude(probes, PROBE_FIONREAD_FIX, false, "programs do not load: %s", strerror(-r));
+        skeleton->bss->redirect = true;
+        r = pass_bytes(sender, receiver, 100, &by_redirect);
+        skeleton->bss->redirect = false;
+        if (r == 100)
+                r = pass_bytes(sender, receiver, 10, &by_tcp);
+        return conclude(probes, PROBE_FIONREAD_FIX, r == 10 && by_redirect == 100 && by_tcp == 10,
+                        "by %s: counts %d of 100 redirected bytes, %d of 10 by TCP", guard_hook(guard), by_redirect,
+                        by_tcp);
+}
+
 /* A pair that is in a sockmap: handed over bytes first, then fewer by TCP. On kernels whose copied_seq counts what was
  * handed over, the reader of the second is not woken. */
 static int probe_sockmap(Probes *probes) {
@@ -176,8 +270,17 @@ static int probe_sockmap(Probes *probes) {
         q = conclude(probes, PROBE_TCP_AFTER_REDIRECT, true, "bytes by TCP after redirected ones arrive");
         if (q < 0)
                 return q;
-        return conclude(probes, PROBE_FIONREAD, by_redirect == HANDED_OVER && by_tcp == BY_TCP,
-                        "counts %d of %d redirected bytes, %d of %d by TCP", by_redirect, HANDED_OVER, by_tcp, BY_TCP);
+        q = conclude(probes, PROBE_FIONREAD, by_redirect == HANDED_OVER && by_tcp == BY_TCP,
+                     "counts %d of %d redirected bytes, %d of %d by TCP", by_redirect, HANDED_OVER, by_tcp, BY_TCP);
+        if (q < 0)
+                return q;
+        skeleton->bss->redirect = true;
+        q = probe_splice(probes, receiver, sender);
+        if (q >= 0)
+                q = probe_splice_guard(probes, receiver, sender);
+        if (q >= 0)
+                q = probe_fionread_fix(probes, skeleton, receiver, sender);
+        return q;
 }
 
 /* Loads and attaches a tracing program that does nothing, to a function that a splice guard would watch. */
@@ -235,18 +338,15 @@ int probes_refuse_socket(const Probes *probes, uint64_t allowed_quirks, char **r
         for (size_t i = 0; !reason && i < ELEMENTSOF(required); i++)
                 if (!probes->features[required[i]].passed)
                         reason = probes->features[required[i]].seen;
-        if (!reason && !probes->features[PROBE_FIONREAD].passed && !(allowed_quirks & (1ULL << QUIRK_FIONREAD)))
-                reason = "FIONREAD does not count all unread bytes on this kernel: receivers that ask it, such as "
-                         "nginx, Java and .NET, can stall. AllowQuirks=fionread accepts that";
-        /* Tracing alone does not help before there is a guard that uses it. */
-        if (!reason && !(allowed_quirks & (1ULL << QUIRK_SPLICE)))
-                reason = probes->features[PROBE_TRACING].passed
-                                 ? "receivers that splice() from a socket are not watched for yet: Go's io.Copy "
-                                   "between connections and HAProxy's splice options would hang. AllowQuirks=splice "
-                                   "accepts that"
-                                 : "receivers that splice() from a socket cannot be seen without tracing programs: "
-                                   "Go's io.Copy between connections and HAProxy's splice options would hang. "
-                                   "AllowQuirks=splice accepts that";
+        if (!reason && !probes->features[PROBE_FIONREAD].passed && !probes->features[PROBE_FIONREAD_FIX].passed &&
+            !(allowed_quirks & (1ULL << QUIRK_FIONREAD)))
+                reason = "FIONREAD does not count all unread bytes on this kernel, nor can a program mend it here: "
+                         "receivers that ask it, such as nginx, Java and .NET, can stall. AllowQuirks=fionread "
+                         "accepts that";
+        if (!reason && !probes->features[PROBE_SPLICE].passed && !probes->features[PROBE_SPLICE_GUARD].passed &&
+            !(allowed_quirks & (1ULL << QUIRK_SPLICE)))
+                reason = "receivers that splice() from a socket cannot be seen without tracing programs: Go's io.Copy "
+                         "between connections and HAProxy's splice options would hang. AllowQuirks=splice accepts that";
         if (!reason) {
                 *ret_reason = NULL;
                 return 0;

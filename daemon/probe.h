@@ -10,7 +10,10 @@ typedef enum ProbeId {
         PROBE_SOCKMAP,
         PROBE_FIONREAD,
         PROBE_TCP_AFTER_REDIRECT,
+        PROBE_SPLICE,
         PROBE_TRACING,
+        PROBE_SPLICE_GUARD,
+        PROBE_FIONREAD_FIX,
         PROBE_MAX,
 } ProbeId;
 

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+/* The guard: tracing programs that protect applications whose sockets are enrolled from what the kernel does differently
+ * for these. Optional: the shortcut runs without where the operator accepts the quirks.
+ *
+ * Splice: splice() and TCP_ZEROCOPY_RECEIVE look past the psock's queue and would wait for ever. Who reads a TCP socket so
+ * is remembered by cgroup, and never enrolled from then on. On a socket that is enrolled already the call fails with
+ * EINVAL, which says "not on this file": applications that know splice() read and write then, as the manual has it.
+ *
+ * FIONREAD: on older kernels it misses bytes that were handed over. */
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "kernel.h"
+#include "meshcut-abi.h"
+
+#include "members.bpf.h"
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define MAY_READ 4
+#define EINVAL 22
+#define SYS_SPLICE 275 /* x86-64 */
+#define SOL_TCP 6
+#define TCP_ZEROCOPY_RECEIVE 35
+#define SIOCINQ 0x541b
+#define PSOCK_BIT 4UL /* of sk_user_data */
+#define PSOCK_FLAGS 7UL
+#define MESSAGES_MAX 65536
+
+char _license[] SEC("license") = "GPL";
+
+struct {
+        __uint(type, BPF_MAP_TYPE_RINGBUF);
+        __uint(max_entries, 65536);
+} events SEC(".maps");
+
+static __always_inline bool is_member(struct sock *sk, __u64 *ret_cookie) {
+        struct meshcut_end *end;
+
+        *ret_cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+        end = bpf_map_lookup_elem(&ends, ret_cookie);
+        return end && !(end->flags & MESHCUT_END_DEMOTED);
+}
+
+/* Remembers something of a cgroup. Tells the daemon what is new. */
+static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
+        struct meshcut_reader *reader, first = {};
+        struct meshcut_guard_event *event;
+        __u64 news;
+
+        reader = bpf_map_lookup_elem(&readers, &cgroup);
+        if (!reader) {
+                bpf_map_update_elem(&readers, &cgroup, &first, BPF_NOEXIST);
+                reader = bpf_map_lookup_elem(&readers, &cgroup);
+                if (!reader)
+                        return;
+        }
+        news = flags & ~reader->flags;
+        if (!news)
+                return;
+        __sync_fetch_and_or(&reader->flags, flags);
+        event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+        if (!event)
+                return;
+        event->cgroup = cgroup;
+        event->cookie = cookie;
+        event->flag = news;
+        event->pid = bpf_get_current_pid_tgid() >> 32;
+        bpf_get_current_comm(event->command, sizeof(event->command));
+        bpf_ringbuf_submit(event, 0);
+}
+
+/* The cgroup of a socket is the one in which it was created; the process may be in another. */
+static __always_inline void remember_reader(struct sock *sk, __u64 flags, __u64 cookie) {
+        __u64 of_socket = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+        __u64 of_process = bpf_get_current_cgroup_id();
+
+        remember(of_process, flags, cookie);
+        if (of_socket != of_process)
+                remember(of_socket, flags, cookie);
+}
+
+/* A call that reads from a file without looking at the psock's queue: 0 when it may go on, else the error that it gets. */
+static __always_inline long refuse_file(struct file *file) {
+        struct socket *socket;
+        struct sock *sk;
+        __u64 cookie;
+
+        if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+                return 0;
+        socket = BPF_CORE_READ(file, private_data);
+        sk = BPF_CORE_READ(socket, sk);
+        if (!sk || !is_member(sk, &cookie))
+                return 0;
+        remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED, cookie);
+        return -EINVAL;
+}
+
+/* Any TCP socket of the host. One that is enrolled gets here only past the programs below. */
+SEC("fentry/tcp_splice_read")
+int guard_splice(__u64 *ctx) {
+        struct socket *socket = (struct socket *) ctx[0];
+        struct sock *sk = BPF_CORE_READ(socket, sk);
+        __u64 cookie;
+
+        if (is_member(sk, &cookie))
+                remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_CAUGHT, cookie);
+        else
+                remember_reader(sk, MESHCUT_READER_SPLICES, cookie);
+        return 0;
+}
+
+/* Where the kernel lets system calls be given another result. */
+SEC("fmod_ret/__x64_sys_splice")
+long guard_syscall(__u64 *ctx) {
+        struct pt_regs *regs = (struct pt_regs *) ctx[0];
+        struct task_struct *task = (struct task_struct *) bpf_get_current_task();
+        struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+        __u32 fd = BPF_CORE_READ(regs, di);
+        struct file **files, *file;
+
+        if (fd >= BPF_CORE_READ(table, max_fds))
+                return 0;
+        files = BPF_CORE_READ(table, fd);
+        if (bpf_probe_read_kernel(&file, sizeof(file), &files[fd]) != 0)
+                return 0;
+        return refuse_file(file);
+}
+
+/* Elsewhere: what splice() asks before it reads. read() and the like ask, too, so this has to be quick. */
+SEC("fmod_ret/security_file_permission")
+int guard_permission(__u64 *ctx) {
+        struct file *file = (struct file *) ctx[0];
+        struct pt_regs *regs;
+
+        if (!(ctx[1] & MAY_READ) || (file->f_inode->i_mode & S_IFMT) != S_IFSOCK)
+                return 0;
+        regs = (struct pt_regs *) bpf_task_pt_regs(bpf_get_current_task_btf());
+        if (regs->orig_ax != SYS_SPLICE)
+                return 0;
+        return refuse_file(file);
+}
+
+SEC("fmod_ret/security_socket_getsockopt")
+int guard_zerocopy(__u64 *ctx) {
+        struct socket *socket = (struct socket *) ctx[0];
+        struct sock *sk;
+        __u64 cookie;
+
+        if ((int) ctx[1] != SOL_TCP || (int) ctx[2] != TCP_ZEROCOPY_RECEIVE)
+                return 0;
+        sk = BPF_CORE_READ(socket, sk);
+        if (!is_member(sk, &cookie)) {
+                remember_reader(sk, MESHCUT_READER_SPLICES, cookie);
+                return 0;
+        }
+        remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED, cookie);
+        return -EINVAL;
+}
+
+struct sum {
+        struct list_head *at, *head;
+        __u64 bytes;
+};
+
+/* TCP's own bytes have an skb, and FIONREAD counts them already. */
+static long add_message(__u32 index, struct sum *sum) {
+        struct list_head *at = sum->at; /* of the kernel's structs alone the offsets are relocated */
+        struct sk_msg *msg = (void *) at - bpf_core_field_offset(struct sk_msg, list);
+
+        if (!at || at == sum->head)
+                return 1;
+        if (!BPF_CORE_READ(msg, skb))
+                sum->bytes += BPF_CORE_READ(msg, sg.size);
+        sum->at = BPF_CORE_READ(at, next);
+        return 0;
+}
+
+/* Adds to what FIONREAD answered what was handed over and is not read. Not under the queue's lock: a reader at the same
+ * moment makes it as true as FIONREAD ever is. */
+static __always_inline int add_redirected(struct sock *sk, int command, int *answer, long result) {
+        struct list_head *head;
+        struct sum sum = {};
+        unsigned long psock = (unsigned long) BPF_CORE_READ(sk, sk_user_data);
+        __u64 cookie;
+        int bytes;
+
+        if (command != SIOCINQ || result != 0 || !(psock & PSOCK_BIT) || !is_member(sk, &cookie))
+                return 0;
+        head = (void *) (psock & ~PSOCK_FLAGS) + bpf_core_field_offset(struct sk_psock, ingress_msg);
+        sum.head = head;
+        sum.at = BPF_CORE_READ(head, next);
+        bpf_loop(MESSAGES_MAX, add_message, &sum, 0);
+        if (sum.bytes == 0 || bpf_probe_read_user(&bytes, sizeof(bytes), answer) != 0)
+                return 0;
+        bytes += sum.bytes;
+        bpf_probe_write_user(answer, &bytes, sizeof(bytes));
+        return 0;
+}
+
+/* Before 6.5 it is TCP that writes to the user. */
+SEC("fexit/tcp_ioctl")
+int guard_fionread_tcp(__u64 *ctx) {
+        return add_redirected((struct sock *) ctx[0], (int) ctx[1], (int *) ctx[2], (int) ctx[3]);
+}
+
+SEC("fexit/sk_ioctl")
+int guard_fionread(__u64 *ctx) {
+        return add_redirected((struct sock *) ctx[0], (int) ctx[1], (int *) ctx[2], (int) ctx[3]);
+}
