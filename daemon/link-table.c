@@ -152,6 +152,8 @@ static void ask_others(LinkTable *table, int nsid, uint32_t ifindex) {
 void link_table_remove_host(LinkTable *table, uint32_t ifindex) {
         size_t at;
 
+        /* Even if it is not known: another may have been heard of since that says to lead there. */
+        ask_others(table, NSID_HOST, ifindex);
         if (!link_table_search(table, ifindex, &at))
                 return;
         if (is_veth(&table->links[at].host))
@@ -162,7 +164,6 @@ void link_table_remove_host(LinkTable *table, uint32_t ifindex) {
         table->n_links--;
         memmove(&table->links[at], &table->links[at + 1], (table->n_links - at) * sizeof(Link));
         memmove(&table->states[at], &table->states[at + 1], (table->n_links - at) * sizeof(State));
-        ask_others(table, NSID_HOST, ifindex);
         changed(table);
 }
 
