@@ -24,7 +24,7 @@ int link_table_new(sd_event *event, link_table_dirty_t dirty, void *userdata, Li
 LinkTable *link_table_free(LinkTable *table);
 DEFINE_CLEANUP(LinkTable *, link_table_free);
 
-/* Asks for what has to be asked for: everything at first and after lost events, otherwise only the peers of new veths and
+/* To be called once at first, and whenever dirty was. Asks for what has to be asked for: everything at first and after lost events, otherwise only the peers of new veths and
  * of namespaces whose ids changed. Returns 0, or a negative errno when the host itself could not be asked; a namespace
  * that does not answer is noted at its links. */
 int link_table_refresh(LinkTable *table);

@@ -21,7 +21,7 @@ typedef struct RtnlLink {
         char qdisc[IFNAMSIZ]; /* the root qdisc */
         bool up;              /* IFF_UP */
         bool ethernet;        /* ARPHRD_ETHER, with an address of 6 bytes */
-        bool xdp;             /* an XDP program in the driver is attached */
+        bool xdp;             /* an XDP program in the driver is attached (there is no event when a BPF link attaches it) */
         uint8_t address[6];
         uint32_t mtu;
         uint32_t master;      /* ifindex; 0: none */
