@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * A kernel made of paper in place of rtnl.c: namespaces, veths and addresses that change at random, events that wait in a queue
- * or get lost, answers that are newer than they, dumps that are interrupted. However they mix, when all has been heard the
- * table must be what there is.
+ * A kernel made of paper in place of rtnl.c: namespaces, veths and addresses that change at random, events that wait in
+ * a queue or get lost, answers that are newer than they, dumps that are interrupted. However they mix, when all has been
+ * heard the table must be what there is.
  */
 
 #include "link.h"
@@ -112,7 +112,7 @@ static RtnlLink link_of(int veth, int end, bool event) {
 }
 
 static RtnlAddress address_of(const End *end, int i, uint8_t prefix) {
-        RtnlAddress address = { .nsid = heard_as(end->namespace), .ifindex = end->ifindex, .prefix = prefix, .usable = true };
+        RtnlAddress address = { heard_as(end->namespace), end->ifindex, .prefix = prefix, .usable = true };
 
         address.address[0] = 0xfd;
         address.address[15] = i;
@@ -307,7 +307,8 @@ static void end_namespace(int n) {
                 return;
         }
         for (int v = 0; v < VETHS; v++)
-                if (world.veths[v].exists && (world.veths[v].ends[0].namespace == n || world.veths[v].ends[1].namespace == n))
+                if (world.veths[v].exists &&
+                    (world.veths[v].ends[0].namespace == n || world.veths[v].ends[1].namespace == n))
                         unmake(v);
         *ns = (Namespace){ .id = -1 };
 }
