@@ -2,7 +2,7 @@
 
 #include "link-address.h"
 
-/* A device can have the same address several times, with another prefix or another far end, and loses them one by one. */
+/* A device can have the same address several times, with another prefix or far end, and loses them one by one. */
 struct AddressItem {
         uint8_t address[16], remote[16];
         uint8_t prefix;

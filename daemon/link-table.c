@@ -4,8 +4,8 @@
  * Three sources of truth meet here: events, which come late but in order; answers, which are newer than the events that
  * wait; and ids of namespaces, which are given out again. What makes it come out right:
  *
- * - The listener is open before anything is asked. Events that are older than an answer undo it for a moment, and the last of
- *   them restores it.
+ * - The listener is open before anything is asked. Events that are older than an answer undo it for a moment, and the
+ *   last of them restores it.
  * - An event only ever changes what is known already. What is not known, or was contradicted, is marked and asked for.
  * - A veth says nothing when its other end moves. The other end's removal from its namespace does, or the end of that
  *   namespace's id: then both are asked about.
@@ -152,6 +152,8 @@ static void ask_others(LinkTable *table, int nsid, uint32_t ifindex) {
 void link_table_remove_host(LinkTable *table, uint32_t ifindex) {
         size_t at;
 
+        /* Even if it is not known: another may have been heard of since that says to lead there. */
+        ask_others(table, NSID_HOST, ifindex);
         if (!link_table_search(table, ifindex, &at))
                 return;
         if (is_veth(&table->links[at].host))
@@ -162,7 +164,6 @@ void link_table_remove_host(LinkTable *table, uint32_t ifindex) {
         table->n_links--;
         memmove(&table->links[at], &table->links[at + 1], (table->n_links - at) * sizeof(Link));
         memmove(&table->states[at], &table->states[at + 1], (table->n_links - at) * sizeof(State));
-        ask_others(table, NSID_HOST, ifindex);
         changed(table);
 }
 
@@ -177,8 +178,8 @@ static void follow_peer(LinkTable *table, size_t at, bool known) {
         link_table_list_later(table, at);
         if (elsewhere && host->peer_nsid >= 0)
                 link_table_ask_later(table, at, false, true);
-        /* The first event of a veth that was made from the other side says nothing of that side. And an event that tells of a
-         * move may be an old one. */
+        /* The first event of a veth that was made from the other side says nothing of that side. And an event that
+         * tells of a move may be an old one. */
         if (!table->refreshing && is_veth(host) && (known || host->peer == 0 || host->peer_nsid == NSID_UNKNOWN))
                 link_table_ask_later(table, at, true, false);
 }

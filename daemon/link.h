@@ -7,11 +7,13 @@
 
 typedef struct Link {
         RtnlLink host;  /* as the host's namespace has it */
-        /* The other end of a veth. Unknown: peer.ifindex is 0, and peer_error says why (negative errno; 0: not asked yet). */
+        /* The other end of a veth. Unknown: peer.ifindex is 0, and peer_error says why (negative errno; 0: it was not
+         * asked for yet). */
         RtnlLink peer;
         int peer_error;
-        uint8_t (*addresses)[16]; /* usable ones of the peer, or of the device itself where it has no peer elsewhere; IPv4
-                                   * IPv4-mapped; no link-local, multicast or loopback; sorted */
+        /* Usable ones of the peer, or of the device itself where it has no peer elsewhere; IPv4 IPv4-mapped; no
+         * link-local (IPv6), multicast or loopback; sorted. */
+        uint8_t (*addresses)[16];
         size_t n_addresses;
 } Link;
 
@@ -24,9 +26,9 @@ int link_table_new(sd_event *event, link_table_dirty_t dirty, void *userdata, Li
 LinkTable *link_table_free(LinkTable *table);
 DEFINE_CLEANUP(LinkTable *, link_table_free);
 
-/* Asks for what has to be asked for: everything at first and after lost events, otherwise only the peers of new veths and
- * of namespaces whose ids changed. Returns 0, or a negative errno when the host itself could not be asked; a namespace
- * that does not answer is noted at its links. */
+/* To be called once at first, and whenever dirty was. Asks for what has to be asked for: everything at first and after
+ * lost events, otherwise only the peers of new veths and of namespaces whose ids changed. Returns 0, or a negative
+ * errno when the host itself could not be asked; a namespace that does not answer is noted at its links. */
 int link_table_refresh(LinkTable *table);
 
 /* Increases with everything that may change where a packet goes: devices, addresses, bridge ports. */
@@ -34,7 +36,7 @@ uint64_t link_table_revision(const LinkTable *table);
 /* Increases when a filter or qdisc of some device changed. */
 uint64_t link_table_filter_revision(const LinkTable *table);
 
-/* All devices of the host, by ifindex. Valid until the table changes, that is until the event loop runs or a refresh. */
+/* All devices of the host, by ifindex. Valid until the table changes: until the event loop runs, or a refresh. */
 const Link *link_table_list(const LinkTable *table, size_t *ret_n);
 /* NULL when there is none. */
 const Link *link_table_find(const LinkTable *table, uint32_t ifindex);

@@ -20,6 +20,7 @@ int rtnl_id(const struct nlattr *attr);
 void rtnl_text(const struct nlattr *attr, char *ret, size_t size);
 
 /* event: the message is an event of the namespace, otherwise an answer about it, which must name it (else -EBADMSG).
- * own_nsid: the id that the host has for itself, or NSID_UNKNOWN. Returns 1; 0 when the message is about something else. */
+ * own_nsid: the id that the host has for itself, or NSID_UNKNOWN. Returns 1; 0 when the message is about something
+ * else. */
 int rtnl_parse_link(const struct nlmsghdr *message, int nsid, bool event, int own_nsid, RtnlLink *ret);
 int rtnl_parse_address(const struct nlmsghdr *message, int nsid, bool event, RtnlAddress *ret);

@@ -45,8 +45,8 @@ typedef int (*answer_t)(Rtnl *rtnl, const struct nlmsghdr *message, void *userda
 
 /* ---- sockets ---- */
 
-/* One datagram, without waiting. ret_nsid: the namespace that it comes from, NSID_UNKNOWN if that is not said. Returns its
- * length, 0 if it is not the kernel's. */
+/* One datagram, without waiting. ret_nsid: the namespace that it comes from, NSID_UNKNOWN if that is not said. Returns
+ * its length, 0 if it is not the kernel's. */
 static int receive(struct mnl_socket *socket, uint8_t buffer[static MESSAGE_SIZE], int *ret_nsid) {
         union {
                 struct cmsghdr header;
@@ -117,15 +117,16 @@ static int read_answers(Rtnl *rtnl, answer_t answer, void *userdata) {
 
         for (;;) {
                 n = receive(rtnl->query, rtnl->answer, &nsid);
-                /* The kernel answers before it returns from the question, and dumps when it is asked for the next piece:
-                 * there is nothing to wait for. */
+                /* The kernel answers before it returns from the question, and dumps when it is asked for the next
+                 * piece: there is nothing to wait for. */
                 if (n == -EAGAIN)
                         return -EIO;
                 if (n == -EINTR)
                         continue;
                 if (n < 0)
                         return n;
-                for (const struct nlmsghdr *m = (const void *) rtnl->answer; mnl_nlmsg_ok(m, n); m = mnl_nlmsg_next(m, &n)) {
+                for (const struct nlmsghdr *m = (const void *) rtnl->answer; mnl_nlmsg_ok(m, n);
+                     m = mnl_nlmsg_next(m, &n)) {
                         if (m->nlmsg_seq != rtnl->sequence)
                                 continue;
                         interrupted = interrupted || (m->nlmsg_flags & NLM_F_DUMP_INTR);
@@ -175,7 +176,8 @@ static int ask(Rtnl *rtnl, Question *question, answer_t answer, void *userdata) 
         return r;
 }
 
-/* The kernel has only -EINVAL for an id that it does not know, and -EACCES for a namespace that we have no power over. */
+/* The kernel has only -EINVAL for an id that it does not know, and -EACCES for a namespace that we have no power
+ * over. */
 static int ask_namespace(Rtnl *rtnl, Question *question, answer_t answer, int nsid) {
         int r = ask(rtnl, question, answer, &nsid);
 
@@ -303,8 +305,9 @@ int rtnl_dump_filters(Rtnl *rtnl, uint32_t ifindex, rtnl_filter_t each, void *us
         r = dump_filters(rtnl, ifindex, TC_H_MIN_INGRESS, &ingress);
         if (r < 0)
                 return r;
-        /* An ingress qdisc gives the same filters whatever it is asked for, a clsact qdisc has no more than the two. (The
-         * question for the qdisc itself is no alternative: the kernel tells the answer to everyone, as an event.) */
+        /* An ingress qdisc gives the same filters whatever it is asked for, a clsact qdisc has no more than the two.
+         * (The question for the qdisc itself is no alternative: the kernel tells the answer to everyone, as an
+         * event.) */
         if (ingress.n > 0) {
                 r = dump_filters(rtnl, ifindex, 1, &either);
                 if (r < 0 || either.n > 0)
@@ -449,8 +452,8 @@ static int on_events(sd_event_source *source, int fd, uint32_t revents, void *us
                      m = mnl_nlmsg_next(m, &left))
                         handle_event(rtnl, m, nsid);
         }
-        /* From an overrun on the kernel drops whatever happens, without a word, until the queue has been read to its end.
-         * Only what is asked after that is sure to be followed up by events. */
+        /* From an overrun on the kernel drops whatever happens, without a word, until the queue has been read to its
+         * end. Only what is asked after that is sure to be followed up by events. */
         if (n == -EAGAIN && rtnl->overrun) {
                 rtnl->overrun = false;
                 rtnl->handlers->lost(rtnl->userdata);

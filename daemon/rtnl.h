@@ -21,13 +21,14 @@ typedef struct RtnlLink {
         char qdisc[IFNAMSIZ]; /* the root qdisc */
         bool up;              /* IFF_UP */
         bool ethernet;        /* ARPHRD_ETHER, with an address of 6 bytes */
-        bool xdp;             /* an XDP program in the driver is attached */
+        bool xdp;             /* an XDP program in the driver is attached (one by a BPF link gives no event) */
         uint8_t address[6];
         uint32_t mtu;
         uint32_t master;      /* ifindex; 0: none */
         uint32_t peer;        /* IFLA_LINK, an ifindex in peer_nsid; 0: none */
-        int peer_nsid;        /* that of the device itself when IFLA_LINK_NETNSID is not there; NSID_UNKNOWN in an event of
-                               * another namespace, whose ids are not the host's, and while a namespace is torn down */
+        /* That of the device itself when IFLA_LINK_NETNSID is not there; NSID_UNKNOWN in an event of another namespace,
+         * whose ids are not the host's, and while a namespace is torn down. */
+        int peer_nsid;
         uint16_t vlan_protocol; /* of a bridge that filters VLANs: the EtherType of their tags; 0: it does not */
 } RtnlLink;
 
@@ -35,8 +36,8 @@ typedef struct RtnlAddress {
         int nsid;
         uint32_t ifindex;
         uint8_t address[16]; /* IPv4 is held IPv4-mapped */
-        uint8_t remote[16];  /* with the prefix this tells apart what has the same address on the same device: the other end of */
-        uint8_t prefix;      /* a point-to-point device, else the address once more */
+        uint8_t remote[16];  /* the other end of a point-to-point device, else the address once more; with the prefix */
+        uint8_t prefix;      /* it tells apart what has the same address on the same device */
         bool usable;         /* neither tentative nor failed in duplicate address detection */
 } RtnlAddress;
 
@@ -56,17 +57,17 @@ typedef struct RtnlHandlers {
 
 typedef struct Rtnl Rtnl;
 
-/* Opens the sockets and begins to listen; handlers run from the event loop and from the questions below, and must not ask
- * themselves (-EBUSY). Needs CAP_NET_ADMIN to ask about other namespaces, and CAP_NET_BROADCAST to hear of them (else
- * -EPERM). -EOPNOTSUPP when the kernel has no NETLINK_GET_STRICT_CHK, without which it answers questions about other
- * namespaces with the host's own devices. handlers must live as long. */
+/* Opens the sockets and begins to listen; handlers run from the event loop and from the questions below, and must not
+ * ask themselves (-EBUSY). Needs CAP_NET_ADMIN to ask about other namespaces, and CAP_NET_BROADCAST to hear of them
+ * (else -EPERM). -EOPNOTSUPP when the kernel has no NETLINK_GET_STRICT_CHK, without which it answers questions about
+ * other namespaces with the host's own devices. handlers must live as long. */
 int rtnl_new(sd_event *event, const RtnlHandlers *handlers, void *userdata, Rtnl **ret);
 Rtnl *rtnl_free(Rtnl *rtnl);
 DEFINE_CLEANUP(Rtnl *, rtnl_free);
 
-/* Ask for all devices of a namespace, or all their addresses; the answers go to the handlers before this returns. -EPERM
- * when the namespace belongs to a user namespace that we have no power over, -ENOENT when the id stands for none, -EINTR
- * when there was a change under each of several tries: what was found is right, but may not be all. */
+/* Ask for all devices of a namespace, or all their addresses; the answers go to the handlers before this returns.
+ * -EPERM when the namespace belongs to a user namespace that we have no power over, -ENOENT when the id stands for
+ * none, -EINTR when there was a change under each of several tries: what was found is right, but may not be all. */
 int rtnl_dump_links(Rtnl *rtnl, int nsid);
 int rtnl_dump_addresses(Rtnl *rtnl, int nsid);
 /* One device. -ENODEV when it is not there. */
@@ -74,8 +75,8 @@ int rtnl_get_link(Rtnl *rtnl, int nsid, uint32_t ifindex);
 int rtnl_get_addresses(Rtnl *rtnl, int nsid, uint32_t ifindex);
 
 /* Which filters hang at the ingress and egress of a device of the host (those of a clsact or ingress qdisc). Calls each
- * with the id of the BPF program, 0 for a filter of another kind, until it returns a negative errno. A device that is gone
- * has none. When a change comes in between some can be given twice. */
+ * with the id of the BPF program, 0 for a filter of another kind, until it returns a negative errno. A device that is
+ * gone has none. When a change comes in between some can be given twice. */
 typedef int (*rtnl_filter_t)(bool egress, const char *kind, uint32_t program, uint32_t handle, uint16_t priority,
                              void *userdata);
 int rtnl_dump_filters(Rtnl *rtnl, uint32_t ifindex, rtnl_filter_t each, void *userdata);

@@ -128,14 +128,19 @@ eth0 link set mtu 1400
 becomes va peer-mtu 1400
 host link set va mtu 1300
 becomes va mtu 1300
-ip -n "$(n a)" link set eth0 name renamed
-becomes va peer-name renamed
-ip -n "$(n a)" link set renamed down
+# Older kernels give no other name to a device that is up.
+becomes va peer-up yes
+eth0 link set down
 becomes va peer-up no
+eth0 link set name renamed
+becomes va peer-name renamed
+host link set va down
 host link set va name other
 eventually 2 gone va || fail "va is still there"
 becomes other peer-name renamed
 host link set other name va
+host link set va up
+host addr add fd01::5/64 dev va nodad # the kernel took it away
 
 # ---- the other end moves: of that the host's end says nothing ----
 

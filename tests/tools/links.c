@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Prints what the service knows of the devices of this network namespace: all of it at first (--once: that only), and again
- * after each refresh; or at each SIGUSR1 (--on-signal). One line for each device, and one that ends the table.
+ * Prints what the service knows of the devices of this network namespace: all of it at first (--once: that only), and
+ * again after each refresh; or at each SIGUSR1 (--on-signal). One line for each device, and one that ends the table.
  *
- * --receive-buffer BYTES lets the listening socket lose events. --filters IFINDEX prints what filters there are, and ends.
+ * --receive-buffer BYTES lets the listening socket lose events. --filters IFINDEX prints what filters there are, and
+ * ends.
  */
 
 #include <arpa/inet.h>
@@ -58,8 +59,8 @@ static void print_link(const Link *link) {
         if (host->peer)
                 printf(" iflink=%u nsid=%d", host->peer, host->peer_nsid);
         if (peer->ifindex) {
-                printf(" peer=%u peer-nsid=%d peer-name=%s peer-kind=%s peer-up=%s peer-mtu=%u", peer->ifindex, peer->nsid,
-                       peer->name, peer->kind, yes_no(peer->up), peer->mtu);
+                printf(" peer=%u peer-nsid=%d peer-name=%s peer-kind=%s peer-up=%s peer-mtu=%u", peer->ifindex,
+                       peer->nsid, peer->name, peer->kind, yes_no(peer->up), peer->mtu);
                 print_mac("peer-mac", peer);
         }
         if (link->peer_error)
@@ -123,9 +124,10 @@ static void on_dirty(void *userdata) {
         sd_event_source_set_enabled(p->refresh, SD_EVENT_ONESHOT);
 }
 
-static int print_filter(bool egress, const char *kind, uint32_t program, uint32_t handle, uint16_t priority, void *userdata) {
-        printf("filter=%s kind=%s program=%u handle=%u priority=%u\n", egress ? "egress" : "ingress", kind, program, handle,
-               priority);
+static int print_filter(bool egress, const char *kind, uint32_t program, uint32_t handle, uint16_t priority,
+                        void *userdata) {
+        printf("filter=%s kind=%s program=%u handle=%u priority=%u\n", egress ? "egress" : "ingress", kind, program,
+               handle, priority);
         return 0;
 }
 
