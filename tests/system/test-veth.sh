@@ -34,7 +34,7 @@ pair() {
         at "$client" "$client" "$TOOLS/integrity" --connect "$address:7001" --port2 7002 --connections 8 --seconds 1 \
                 >"$SCRATCH/client" 2>&1 || fail "integrity: $(cat "$SCRATCH/client" "$SCRATCH/server")"
         wait $pid || fail "integrity: $(cat "$SCRATCH/server")"
-        assert_ge "TCP packets" "$(since veth.packets_shortcut)" 1000
+        assert_ge "TCP packets" "$(since veth.packets_shortcut)" "$(many 1000)"
         assert_ge "TCP bytes" "$(since veth.bytes_shortcut)" \
                 $((($(field to_server <"$SCRATCH/client") + $(field to_client <"$SCRATCH/client")) * 8 / 10))
 
@@ -89,18 +89,19 @@ assert_eq "bridged, IPv6" "$(hops a b fd88:1::2)" "64"
 assert_eq "routed" "$(hops r s 10.88.2.2)" "63"
 assert_eq "routed, IPv6" "$(hops r s fd88:2::2)" "63"
 
-say "a path MTU is found out as before"
-before=$(counter veth.passed.mtu)
-ip -n "meshcut-$ID-host" link set ves mtu 1300
-at_exec s s "$TOOLS/integrity" --listen 10.88.2.2:7001 --port2 7002 >"$SCRATCH/server" 2>&1 &
-pid=$!
-eventually 5 listening s 7002
+say "a path MTU that shrinks under a connection is found out as before"
+at_exec s s "$TOOLS/rr" --listen 10.88.2.2:7001 --size 4000 &
+eventually 5 listening s 7001
+at_exec r r "$TOOLS/rr" --connect 10.88.2.2:7001 --size 4000 --seconds $((3 * SLOW)) >"$SCRATCH/rr" &
+client=$!
+sleep 1
 mark
-at r r "$TOOLS/integrity" --connect 10.88.2.2:7001 --port2 7002 --connections 4 --seconds 1 >&2 ||
-        fail "integrity with a smaller MTU: $(cat "$SCRATCH/server")"
-wait $pid || fail "integrity with a smaller MTU: $(cat "$SCRATCH/server")"
-assert_ge "too large" "$(counter veth.passed.mtu)" $((before + 1))
-assert_ge "TCP packets" "$(since veth.packets_shortcut)" 100
+# Of the route, in this direction alone: a device drops what is too large for it in the other one as well.
+ip -n "meshcut-$ID-host" route replace 10.88.2.2 dev ves mtu lock 1300
+wait $client || fail "rr with a smaller MTU"
+say "$(cat "$SCRATCH/rr")"
+assert_ge "too large" "$(since veth.passed.mtu)" 1
+assert_ge "packets" "$(since veth.packets_shortcut)" "$(many 100)"
 in_ns r ip route get 10.88.2.2 | grep -q 'mtu 1300' || fail "no path MTU: $(in_ns r ip route get 10.88.2.2)"
 
 say "off is off, and nothing is left"

@@ -6,6 +6,9 @@
 #
 # Container N has 10.88.DOMAIN.N and fd88:DOMAIN::N; the host, or the bridge, has N = 254 (IPv6: ::fe).
 
+# many N: that many packets, or as many as an emulated processor moves in the time.
+many() { echo $((SLOW > 1 ? ($1 + 99) / 100 : $1)); }
+
 # host_add NAME: forwards, and conntrack is liberal.
 host_add() {
         ns_add "$1"
