@@ -16,7 +16,7 @@ daemon_start_veth
 attached vea veb
 
 at_exec b b "$TOOLS/udp" --listen 10.88.1.2:7003 &
-at_exec a a "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds 60 >/dev/null &
+at_exec a a "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds $((60 * SLOW)) >/dev/null &
 traffic=$!
 sleep 0.5
 
