@@ -38,7 +38,7 @@ server() { # NS ADDRESS:PORT: in $SERVER
 udp_server() {
         at_exec "$1" "$1" "$TOOLS/udp" --listen "$2" &
         SERVER=$!
-        sleep 0.3
+        eventually 5 listening_udp "$1" "${2##*:}"
 }
 server_stop() {
         kill "$SERVER" 2>/dev/null || true # it ends by itself when a client is killed

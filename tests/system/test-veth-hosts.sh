@@ -64,7 +64,7 @@ measure() { # WHAT
 
                 at_exec b b "$TOOLS/udp" --listen "$address:7003" &
                 pid=$!
-                sleep 0.3
+                eventually 5 listening_udp b 7003
                 here=$(counter veth.packets_shortcut) there=$(other counter veth.packets_shortcut)
                 out=$(at a a "$TOOLS/udp" --connect "$address:7003" --seconds 1.5) || fail "UDP: $out"
                 say "$out"
@@ -103,7 +103,7 @@ say "a masquerade: works, and is left alone"
 ip -n "$two" route del 10.88.5.0/24
 in_ns host iptables -w -t nat -A POSTROUTING -s 10.88.5.0/24 -o vx0 -j MASQUERADE
 at_exec b b "$TOOLS/udp" --listen 10.88.6.1:7003 &
-sleep 0.3
+eventually 5 listening_udp b 7003
 mark
 at a a "$TOOLS/udp" --connect 10.88.6.1:7003 --seconds 0.5 >&2 || fail "masquerade"
 assert_eq "packets" "$(since veth.packets_shortcut)" 0

@@ -28,9 +28,9 @@ flows() {
         local pid out
         at_exec "$2" "$2" "$TOOLS/udp" --listen "$3:7003" &
         pid=$!
-        sleep 0.3
+        eventually 5 listening_udp "$2" 7003
         mark
-        out=$(at "$1" "$1" "$TOOLS/udp" --connect "$3:7003" --seconds 0.5 2>&1) && since veth.packets_shortcut || echo broken
+        out=$(at "$1" "$1" "$TOOLS/udp" --connect "$3:7003" --seconds 0.5 2>&1) && since veth.packets_shortcut || { say "$1 to $2: $out"; echo broken; }
         kill $pid
         wait $pid 2>/dev/null || true
 }
@@ -149,7 +149,8 @@ at_exec c2 c2 "$TOOLS/udp" --listen 10.88.1.2:7003 &
 one=$!
 at_exec c3 c3 "$TOOLS/udp" --listen 10.88.1.2:7003 &
 two=$!
-sleep 0.3
+eventually 5 listening_udp c2 7003
+eventually 5 listening_udp c3 7003
 mark
 at c1 c1 "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds 0.5 >/dev/null || fail "the normal path"
 assert_eq "packets to an address of two" "$(since veth.packets_shortcut)" 0
@@ -166,7 +167,7 @@ ip -n "meshcut-$ID-c3" addr add 10.88.9.9/32 dev lo
 ip -n "meshcut-$ID-c2" route add 10.88.9.9 via 10.88.1.3
 at_exec c2 c2 "$TOOLS/udp" --listen 10.88.1.2:7003 &
 one=$!
-sleep 0.3
+eventually 5 listening_udp c2 7003
 ip -n "meshcut-$ID-c3" route add 10.88.1.2/32 dev eth0 src 10.88.9.9
 mark
 at c3 c3 "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds 0.5 >&2 || fail "the normal path"

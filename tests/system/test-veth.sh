@@ -40,7 +40,7 @@ pair() {
 
         at_exec "$server" "$server" "$TOOLS/udp" --listen "$address:7003" &
         pid=$!
-        sleep 0.2
+        eventually 5 listening_udp "$server" 7003
         for size in 64 1400 9000; do
                 mark
                 out=$(at "$client" "$client" "$TOOLS/udp" --connect "$address:7003" --size $size --seconds 0.3) ||
@@ -77,7 +77,7 @@ say "a redirected packet is a router older where it was routed, and only there"
 hops() { # CLIENT SERVER ADDRESS FAMILY
         at_exec "$2" "$2" "$TOP/tests/tools/ttl.py" serve "$3" &
         local pid=$!
-        sleep 0.3
+        eventually 5 listening_udp "$2" 7009
         mark
         at "$1" "$1" "$TOP/tests/tools/ttl.py" ask "$3" || fail "TTL of $1 to $2"
         assert_ge "packets" "$(since veth.packets_shortcut)" 50

@@ -9,6 +9,12 @@
 # many N: that many packets, or as many as an emulated processor moves in the time.
 many() { echo $((SLOW > 1 ? ($1 + 99) / 100 : $1)); }
 
+listening_udp() { # NS PORT
+        local out
+        out=$(in_ns "$1" ss -Hlun "sport = :$2")
+        [[ -n $out ]]
+}
+
 # host_add NAME: forwards, and conntrack is liberal.
 host_add() {
         ns_add "$1"

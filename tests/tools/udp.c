@@ -79,7 +79,8 @@ static bool await(int fd, unsigned char *in, const unsigned char *out, size_t si
         }
 }
 
-static void measure(const Address *a, size_t size, double seconds) {
+/* Returns whether anything came back. */
+static bool measure(const Address *a, size_t size, double seconds) {
         uint32_t *samples = malloc(SAMPLES_MAX * sizeof(uint32_t));
         unsigned char *out = malloc(size), *in = malloc(size + 1);
         int fd = socket(a->sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -107,7 +108,10 @@ static void measure(const Address *a, size_t size, double seconds) {
         qsort(samples, n, sizeof(uint32_t), compare);
         printf("udp size=%zu count=%zu lost=%zu rate=%.0f p50_us=%.2f\n", size, count, lost,
                count / ((now - start) / 1e9), samples[n / 2] / 1e3);
-        exit(count > 0 ? 0 : 1);
+        free(samples);
+        free(out);
+        free(in);
+        return count > 0;
 }
 
 int main(int argc, char **argv) {
@@ -144,5 +148,5 @@ int main(int argc, char **argv) {
         address_parse(listen_at ?: connect_to, &a);
         if (listen_at)
                 serve(&a);
-        measure(&a, size, seconds);
+        return measure(&a, size, seconds) ? 0 : 1;
 }
