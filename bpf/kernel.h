@@ -214,9 +214,14 @@ struct net_device {
         const struct rtnl_link_ops *rtnl_link_ops;
 };
 
+enum skb_ext_id {
+        SKB_EXT_SEC_PATH = 1, /* differs from kernel to kernel: ask bpf_core_enum_value() */
+};
+
 struct sk_buff {
         struct net_device *dev;
         char cb[48];
+        __u8 active_extensions;
         unsigned long _nfct; /* the conntrack entry, with what the packet is to it in the low bits */
 };
 

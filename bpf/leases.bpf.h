@@ -130,6 +130,19 @@ static __always_inline bool arrives(__u32 ifindex, const struct meshcut_port *ou
         return destination && destination->ifindex == ifindex && mac_equal(destination->mac, p->to);
 }
 
+/* What the host does to a packet that the shortcut does not do: it routes by a mark, or queues by it, or it has checked that
+ * the packet came in by IPsec. */
+static __always_inline bool is_special(struct __sk_buff *skb) {
+        const struct sk_buff *kernel = (const struct sk_buff *) skb;
+
+        if (skb->mark != 0)
+                return true;
+        return bpf_core_enum_value_exists(enum skb_ext_id, SKB_EXT_SEC_PATH) &&
+               bpf_core_field_exists(kernel->active_extensions) &&
+               (BPF_CORE_READ(kernel, active_extensions) &
+                (1U << bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH)));
+}
+
 /* For every packet that leaves by a device of ours. */
 static __always_inline void lease_observe(struct __sk_buff *skb) {
         struct meshcut_veth_control *control = veth_control_get();
@@ -164,7 +177,8 @@ static __always_inline void lease_observe(struct __sk_buff *skb) {
 
         lease.key = p.key;
         lease.generation = control->generation;
-        lease.refusal = conntrack_refusal(skb, control, p.key.protocol);
+        lease.refusal = is_special(skb) ? MESHCUT_VETH_PASSED_ROUTE + 1
+                                        : conntrack_refusal(skb, control, p.key.protocol);
         /* What conntrack thinks of a young flow changes with the next packets. */
         lease.until_ns = lease.refusal == MESHCUT_VETH_PASSED_UNASSURED + 1 ? now : now + control->lease_ns;
         if (out->flags & MESHCUT_PORT_UPLINK)
@@ -173,5 +187,7 @@ static __always_inline void lease_observe(struct __sk_buff *skb) {
         (void) bpf_check_mtu(skb, out_ifindex, &mtu, 0, 0);
         lease.mtu = mtu;
         __builtin_memcpy(lease.mac, p.to, sizeof(lease.mac));
+        lease.tos = p.tos;
+        lease.ttl = p.ttl;
         (void) bpf_map_update_elem(&flows, &p.key, &lease, BPF_ANY);
 }

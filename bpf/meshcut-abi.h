@@ -225,7 +225,7 @@ _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct")
         X(UNASSURED, "unassured")      /* ... or not as ESTABLISHED and ASSURED */                                     \
         X(NAT, "nat")                  /* its addresses or ports are translated */                                     \
         X(HELPER, "helper")            /* a conntrack helper reads it, or its sequence numbers are adjusted */         \
-        X(ROUTE, "route")              /* routes, neighbours or MAC addresses lead elsewhere now */
+        X(ROUTE, "route")              /* it would leave otherwise: by a mark, IPsec, another route, neighbour, TOS or TTL */
 
 #define MESHCUT_ENUM_VETH_PASSED(id, name) MESHCUT_VETH_PASSED_##id,
 
@@ -324,7 +324,9 @@ struct meshcut_flow {
         __u32 slot;        /* of the device that it comes in by */
         __u8 to[6];        /* MAC address that its packets bear when they come in */
         __u8 mac[6];       /* and when they go out */
-        __u8 pad[4];
+        __u8 tos;          /* TOS or traffic class, and TTL, when they go out */
+        __u8 ttl;
+        __u8 pad[2];
 };
 
 _Static_assert(sizeof(struct meshcut_veth_control) == 32, "no hole in an ABI struct");

@@ -16,10 +16,10 @@ struct packet {
         struct meshcut_flow_key key; /* without the device */
         bool is_ipv4;
         __u8 ttl;
-        __u8 tos;                 /* of IPv4 */
+        __u8 tos;                 /* or traffic class */
         __be32 flow_info;         /* of IPv6, as bpf_fib_lookup() wants it */
         __u16 headers;            /* bytes of the network and transport headers */
-        __u16 length;             /* as the IP header has it */
+        __u32 length;             /* as the IP header has it */
         bool is_control;          /* SYN, FIN or RST */
         bool ends;                /* FIN or RST */
         __u8 to[ETH_ALEN];
@@ -90,6 +90,7 @@ static __always_inline int read_ipv6(struct cursor *cursor, struct packet *p) {
         p->key.protocol = ip->nexthdr;
         p->ttl = ip->hop_limit;
         p->flow_info = *(__be32 *) ip & bpf_htonl(0x0fffffff);
+        p->tos = bpf_ntohl(*(__be32 *) ip) >> 20;
         p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
         p->headers = sizeof(*ip);
         return 0;

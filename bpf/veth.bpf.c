@@ -28,7 +28,12 @@ char _license[] SEC("license") = "GPL";
 
 /* Bytes of one packet on the wire: of a GSO packet one segment, as a router would see it. */
 static __always_inline __u32 wire_length(struct __sk_buff *skb, const struct packet *p) {
-        return skb->gso_size ? p->headers + skb->gso_size : p->length;
+        return skb->gso_size ? p->headers + skb->gso_size : skb->len - ETH_HLEN;
+}
+
+/* A frame may be longer than its packet only by what Ethernet pads it with. The IP layer would cut off the rest. */
+static __always_inline bool has_trailer(struct __sk_buff *skb, const struct packet *p) {
+        return !skb->gso_size && skb->len > ETH_ZLEN && skb->len - ETH_HLEN != p->length;
 }
 
 /* Asks the kernel's own routing and neighbour tables, so that a change there is in force with the next packet. */
@@ -60,12 +65,13 @@ static __always_inline int find_route(struct __sk_buff *skb, const struct packet
                 return MESHCUT_VETH_PASSED_MTU + 1;
         if (r != BPF_FIB_LKUP_RET_SUCCESS)
                 return MESHCUT_VETH_PASSED_ROUTE + 1;
-        if (lease->flags & MESHCUT_FLOW_UPLINK)
-                return fib->ifindex == lease->out_ifindex ? 0 : MESHCUT_VETH_PASSED_ROUTE + 1;
+        /* The neighbour, too: rules by mark and the choice between several gateways are not those of the normal path here. */
         if (!mac_equal(fib->dmac, lease->mac))
                 return MESHCUT_VETH_PASSED_ROUTE + 1;
         if (fib->ifindex == lease->out_ifindex)
                 return 0;
+        if (lease->flags & MESHCUT_FLOW_UPLINK)
+                return MESHCUT_VETH_PASSED_ROUTE + 1;
         /* Not that veth itself: its bridge? */
         destination = endpoint_get(fib->ifindex, p->key.destination);
         return destination && destination->ifindex == lease->out_ifindex ? 0 : MESHCUT_VETH_PASSED_ROUTE + 1;
@@ -156,7 +162,12 @@ static __always_inline int find_lease(const struct meshcut_veth_control *control
                 return ret->refusal;
         if (ret->generation != control->generation || bpf_ktime_get_coarse_ns() + LEASE_MARGIN_NS >= ret->until_ns)
                 return MESHCUT_VETH_PASSED_INTERVAL + 1;
-        return mac_equal(ret->to, p->to) ? 0 : MESHCUT_VETH_PASSED_ROUTE + 1;
+        if (!mac_equal(ret->to, p->to))
+                return MESHCUT_VETH_PASSED_ROUTE + 1;
+        /* A firewall that rewrites TOS or TTL has to see every packet. The two bits of ECN are the sender's. */
+        if (((ret->tos ^ p->tos) & 0xfc) || ret->ttl + !!(ret->flags & MESHCUT_FLOW_ROUTED) != p->ttl)
+                return p->ttl <= 1 ? MESHCUT_VETH_PASSED_TTL + 1 : MESHCUT_VETH_PASSED_ROUTE + 1;
+        return 0;
 }
 
 SEC("tc")
@@ -165,6 +176,7 @@ int meshcut_ingress(struct __sk_buff *skb) {
         struct meshcut_veth_traffic *traffic;
         struct bpf_fib_lookup fib;
         struct meshcut_flow lease;
+        __u32 ifindex = skb->ifindex;
         struct packet p = {};
         int r;
 
@@ -172,22 +184,24 @@ int meshcut_ingress(struct __sk_buff *skb) {
                 return TC_ACT_UNSPEC;
         r = packet_read(skb, &p);
         if (r)
-                return pass(skb->ifindex, r);
+                return pass(ifindex, r);
         if (p.is_control)
-                return pass(skb->ifindex, MESHCUT_VETH_PASSED_CONTROL + 1);
-        p.key.in_ifindex = skb->ifindex;
+                return pass(ifindex, MESHCUT_VETH_PASSED_CONTROL + 1);
+        if (has_trailer(skb, &p))
+                return pass(ifindex, MESHCUT_VETH_PASSED_PROTOCOL + 1);
+        p.key.in_ifindex = ifindex;
         r = find_lease(control, &p, &lease);
         if (r)
-                return pass(skb->ifindex, r);
+                return pass(ifindex, r);
         if (lease.flags & MESHCUT_FLOW_ROUTED) {
                 __builtin_memset(&fib, 0, sizeof(fib));
                 r = find_route(skb, &p, &lease, &fib);
                 if (r)
-                        return pass(skb->ifindex, r);
+                        return pass(ifindex, r);
                 if (!route(skb, &p, &fib))
-                        return pass(skb->ifindex, MESHCUT_VETH_PASSED_ROUTE + 1);
+                        return pass(ifindex, MESHCUT_VETH_PASSED_ROUTE + 1);
         } else if (wire_length(skb, &p) > lease.mtu)
-                return pass(skb->ifindex, MESHCUT_VETH_PASSED_MTU + 1);
+                return pass(ifindex, MESHCUT_VETH_PASSED_MTU + 1);
 
         traffic = bpf_map_lookup_elem(&veth_traffic, &lease.slot);
         if (traffic) {

@@ -156,8 +156,8 @@ int veth_datapath_detach(VethDatapath *dp, uint32_t ifindex, bool has_filters) {
         return r;
 }
 
-bool veth_datapath_owns(const VethDatapath *dp, uint32_t program) {
-        return program == dp->programs[TC_INGRESS].id || program == dp->programs[TC_EGRESS].id;
+bool veth_datapath_owns_filter(const char *kind, uint32_t handle, uint16_t priority) {
+        return streq(kind, "bpf") && tc_is_ours(handle, priority);
 }
 
 uint32_t veth_datapath_foreign_tcx(const VethDatapath *dp, uint32_t ifindex) {
@@ -380,6 +380,9 @@ static int apply_endpoints(VethDatapath *dp, const VethEndpoint *endpoints, size
                     memcmp(&known, &sorted[i].endpoint, sizeof(known)) == 0)
                         continue;
                 r = map_update(map, &sorted[i].key, &sorted[i].endpoint);
+                /* More than there is room for: those take the normal path. */
+                if (r == -E2BIG)
+                        continue;
                 if (r < 0)
                         return r;
                 *changed = true;
@@ -434,14 +437,21 @@ int veth_datapath_apply(VethDatapath *dp, const VethPort *ports, size_t n_ports,
         return r < 0 ? r : k;
 }
 
+int veth_datapath_find_conntrack(VethDatapath *dp) {
+        struct meshcut_veth_control control = dp->control;
+
+        if (control.ct_status != 0 || access("/proc/sys/net/netfilter/nf_conntrack_count", F_OK) < 0)
+                return 0;
+        conntrack_find(&control);
+        return write_control(dp, control);
+}
+
 int veth_datapath_set(VethDatapath *dp, bool on, VethMode mode) {
         struct meshcut_veth_control control = dp->control;
 
         control.on = on;
         control.lease_ns = LEASE_NS;
         control.established = mode == VETH_MODE_ESTABLISHED;
-        if (on && control.ct_status == 0 && (!dp->control.on || control.established != dp->control.established))
-                conntrack_find(&control);
         if (memcmp(&control, &dp->control, sizeof(control)) == 0 && veth_datapath_is_on(dp) == on)
                 return 0;
         control.generation++;
@@ -543,8 +553,11 @@ static int detach_filters(const char *directory) {
 
                 if (program < 0 || bpf_obj_get_info_by_fd(program, &info, &size) < 0)
                         continue;
-                for (size_t j = 0; j < n; j++)
-                        (void) tc_detach(VETH_HOOK_CLSACT, directory, ((const uint32_t *) keys)[j], i, info.id);
+                for (size_t j = 0; j < n; j++) {
+                        int k = tc_detach(VETH_HOOK_CLSACT, directory, ((const uint32_t *) keys)[j], i, info.id);
+
+                        r = r < 0 ? r : k;
+                }
         }
         return r;
 }

@@ -86,8 +86,8 @@ bool veth_datapath_is_pinned(const char *state_dir);
 /* Which hook this kernel offers. */
 VethHook veth_datapath_hook(const VethDatapath *dp);
 
-/* Is this the id of one of our programs? */
-bool veth_datapath_owns(const VethDatapath *dp, uint32_t program);
+/* Is this a filter of ours, in any version? */
+bool veth_datapath_owns_filter(const char *kind, uint32_t handle, uint16_t priority);
 /* The id of a program at a tcx hook of the device that is not ours; 0: none, or no tcx in this kernel. */
 uint32_t veth_datapath_foreign_tcx(const VethDatapath *dp, uint32_t ifindex);
 
@@ -113,11 +113,13 @@ int veth_datapath_apply(VethDatapath *dp, const VethPort *ports, size_t n_ports,
 /* The ports that the programs know, sorted by ifindex; the caller frees *ret. */
 int veth_datapath_list_ports(const VethDatapath *dp, uint32_t **ret, size_t *ret_n);
 
-/* On or off, and the mode. Where conntrack keeps its things is found out each time: it can be loaded late. */
+/* Finds out where conntrack keeps its things, if that is not known and conntrack is there. It can be loaded late. */
+int veth_datapath_find_conntrack(VethDatapath *dp);
+/* On or off, and the mode. */
 int veth_datapath_set(VethDatapath *dp, bool on, VethMode mode);
 bool veth_datapath_is_on(const VethDatapath *dp);
 bool veth_datapath_is_established(const VethDatapath *dp);
-/* Could its entries be read, when it was last turned on? */
+/* Can its entries be read? */
 bool veth_datapath_knows_conntrack(const VethDatapath *dp);
 /* Makes every flow show itself on the normal path before it is shortcut again. */
 int veth_datapath_revoke_leases(VethDatapath *dp);

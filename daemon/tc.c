@@ -85,7 +85,9 @@ int tc_attach(VethHook hook, const char *directory, uint32_t ifindex, TcDirectio
                 return attach_tcx(directory, ifindex, direction, program);
         if (filter_program(ifindex, direction) == program->id)
                 return 0;
+        /* One with our handle and priority is of a daemon whose pins are lost. */
         options.prog_fd = program->fd;
+        options.flags = BPF_TC_F_REPLACE;
         return bpf_tc_attach(&filter, &options);
 }
 
@@ -129,6 +131,10 @@ void tc_remove_clsact(uint32_t ifindex) {
         LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int) ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 
         (void) bpf_tc_hook_destroy(&hook);
+}
+
+bool tc_is_ours(uint32_t handle, uint16_t priority) {
+        return handle == FILTER_HANDLE && priority == FILTER_PRIORITY;
 }
 
 uint32_t tc_find_foreign(VethHook hook, uint32_t ifindex, const TcProgram programs[static TC_DIRECTION_MAX]) {

@@ -29,5 +29,8 @@ int tc_detach_links(const char *directory);
 int tc_make_clsact(uint32_t ifindex, bool *ret_made);
 void tc_remove_clsact(uint32_t ifindex);
 
+/* Are these the handle and priority of our filters, in any version? */
+bool tc_is_ours(uint32_t handle, uint16_t priority);
+
 /* The id of a program at a tcx hook of the device other than these; 0: none. */
 uint32_t tc_find_foreign(VethHook hook, uint32_t ifindex, const TcProgram programs[static TC_DIRECTION_MAX]);

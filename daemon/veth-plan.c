@@ -157,6 +157,9 @@ static int compare_findings(const void *a, const void *b) {
         return memcmp(a, b, sizeof(struct meshcut_endpoint_key));
 }
 
+/* One container's share of the programs' room for addresses. */
+#define ADDRESSES_MAX 256
+
 /* Everybody's veths: those that are left claim addresses as well as others. */
 static size_t collect(VethCandidates *candidates, Finding *findings) {
         size_t n = 0;
@@ -166,7 +169,7 @@ static size_t collect(VethCandidates *candidates, Finding *findings) {
 
                 if (c->link->peer.ifindex == 0 || (c->port.flags & MESHCUT_PORT_UPLINK))
                         continue;
-                for (size_t j = 0; j < c->link->n_addresses; j++) {
+                for (size_t j = 0; j < MIN(c->link->n_addresses, (size_t) ADDRESSES_MAX); j++) {
                         Finding *f = &findings[n++];
 
                         f->candidate = c;

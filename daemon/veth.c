@@ -7,10 +7,9 @@
 
 #define BE_LIBERAL "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"
 
-/* Nothing tells us of a tcx program that comes or goes, nor of a sysctl: look now and then, and sooner while a device waits
- * for somebody else's program to go away. */
-#define LOOK_USEC (10 * USEC_PER_SEC)
-#define LOOK_SOON_USEC (1 * USEC_PER_SEC)
+/* Nothing tells us of a tcx program that comes or goes, nor of a sysctl. A firewall that is one has to see every packet, so it
+ * is looked for as often as a lease ends. */
+#define LOOK_USEC (1 * USEC_PER_SEC)
 
 struct Veth {
         sd_event *event;
@@ -105,7 +104,7 @@ int veth_check(Veth *veth, const Policy *policy) {
                                  "the window move of what is shortcut";
                 else if (r < 0)
                         reason = "Mode=established needs conntrack, and it is not loaded (there is no " BE_LIBERAL ")";
-                else if (veth->dp && veth_datapath_is_on(veth->dp) && !veth_datapath_knows_conntrack(veth->dp))
+                else if (veth->dp && !veth_datapath_knows_conntrack(veth->dp))
                         reason = "Mode=established needs the kernel's BTF to describe struct nf_conn, and it does not";
         }
         if (!reason)
@@ -143,7 +142,7 @@ static int load(Veth *veth) {
         int r;
 
         if (veth->dp)
-                return 0;
+                return veth_datapath_find_conntrack(veth->dp);
         r = veth_datapath_new(veth->state_dir, &veth->dp, &adopted);
         if (r == -EMEDIUMTYPE || r == -ENOMEM)
                 return r;
@@ -152,7 +151,7 @@ static int load(Veth *veth) {
         if (adopted)
                 log_event(LOG_NOTICE, MESHCUT_MESSAGE_PINS_ADOPTED, NULL,
                           "Going on with the veth shortcut that an earlier daemon left in %s", veth->state_dir);
-        return 0;
+        return veth_datapath_find_conntrack(veth->dp);
 }
 
 static int look(sd_event_source *source, uint64_t usec, void *userdata);
@@ -180,36 +179,25 @@ static int watch_others(Veth *veth) {
 
 /* ---- somebody else's programs ---- */
 
-typedef struct Foreign {
-        const VethDatapath *dp;
-        char *what; /* NULL: nothing of anybody else's */
-} Foreign;
-
 static int on_filter(bool egress, const char *kind, uint32_t program, uint32_t handle, uint16_t priority,
                      void *userdata) {
-        Foreign *foreign = userdata;
+        char **what = userdata;
 
-        if (foreign->what || (program != 0 && veth_datapath_owns(foreign->dp, program)))
+        if (*what || veth_datapath_owns_filter(kind, handle, priority))
                 return 0;
-        return asprintf(&foreign->what, "somebody else's tc filter of kind %s is attached to it", kind) < 0 ? -ENOMEM : 0;
+        return asprintf(what, "somebody else's tc filter of kind %s is attached to it", kind) < 0 ? -ENOMEM : 0;
 }
 
 static int find_foreign(Veth *veth, uint32_t ifindex, char **ret) {
-        Foreign foreign = { veth->dp, NULL };
         uint32_t id = veth_datapath_foreign_tcx(veth->dp, ifindex);
-        int r;
+        _cleanup_free_ char *what = NULL;
 
         if (id != 0) {
-                if (asprintf(&foreign.what, "somebody else's tcx program (id %u) is attached to it", id) < 0)
+                if (asprintf(&what, "somebody else's tcx program (id %u) is attached to it", id) < 0)
                         return -ENOMEM;
-        } else {
-                r = rtnl_dump_filters(link_table_rtnl(veth->links), ifindex, on_filter, &foreign);
-                if (r == -ENOMEM) {
-                        free(foreign.what);
-                        return r;
-                }
-        }
-        *ret = foreign.what;
+        } else if (rtnl_dump_filters(link_table_rtnl(veth->links), ifindex, on_filter, &what) == -ENOMEM)
+                return -ENOMEM;
+        *ret = TAKE_PTR(what);
         return 0;
 }
 
@@ -256,13 +244,6 @@ static const VethCandidate *find_candidate(const VethCandidates *candidates, uin
                        : NULL;
 }
 
-static int on_any_filter(bool egress, const char *kind, uint32_t program, uint32_t handle, uint16_t priority,
-                         void *userdata) {
-        Foreign *foreign = userdata;
-
-        return program != 0 && veth_datapath_owns(foreign->dp, program) ? 0 : -EEXIST;
-}
-
 /* Ports that are not wanted any more, or whose device is gone. */
 static int detach_others(Veth *veth, const VethCandidates *candidates) {
         _cleanup_free_ uint32_t *ports = NULL;
@@ -271,15 +252,14 @@ static int detach_others(Veth *veth, const VethCandidates *candidates) {
 
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 const VethCandidate *c = candidates ? find_candidate(candidates, ports[i]) : NULL;
-                Foreign foreign = { veth->dp, NULL };
+                _cleanup_free_ char *foreign = NULL;
                 int k;
 
                 if (c && c->wanted)
                         continue;
                 /* When in doubt the qdisc stays. */
-                k = veth->links ? rtnl_dump_filters(link_table_rtnl(veth->links), ports[i], on_any_filter, &foreign)
-                                : -EEXIST;
-                k = veth_datapath_detach(veth->dp, ports[i], k == -EEXIST);
+                k = veth->links ? rtnl_dump_filters(link_table_rtnl(veth->links), ports[i], on_filter, &foreign) : -EINVAL;
+                k = veth_datapath_detach(veth->dp, ports[i], k < 0 || foreign);
                 if (k < 0)
                         log_warning("Cannot detach from interface %u: %s", ports[i], strerror(-k));
         }
@@ -494,22 +474,20 @@ int veth_reconcile(Veth *veth, const Policy *policy) {
                 return r;
         if (veth->dp && !veth->refusal && veth_is_wanted(veth, policy)) {
                 r = follow(veth, policy);
+                if (r >= 0 || r == -ENOMEM)
+                        return r;
+                /* No reason to take the rest of the service down; look() tries again. */
+                r = fail(veth, r, "the devices cannot be followed");
+                if (r >= 0)
+                        r = veth_check(veth, policy);
                 if (r < 0)
-                        (void) veth_datapath_set(veth->dp, false, policy->veth_mode);
-                return r;
+                        return r;
         }
         r = retreat(veth, policy);
         if (r >= 0 && veth->dp && !policy->shortcut[SHORTCUT_VETH] &&
             veth_datapath_get_override(veth->dp) == MESHCUT_OVERRIDE_NONE)
                 r = veth_stop(veth);
         return r;
-}
-
-static bool waits_for_others(const Veth *veth) {
-        for (size_t i = 0; i < veth->n_interfaces; i++)
-                if (veth->interfaces[i].foreign_tcx)
-                        return true;
-        return false;
 }
 
 /* Has anybody put a program beside ours, or taken away the one that a device waits for? */
@@ -527,9 +505,9 @@ static bool others_changed(const Veth *veth) {
 static int look(sd_event_source *source, uint64_t usec, void *userdata) {
         Veth *veth = userdata;
         /* Whether conntrack is liberal decides about Mode=established, and only about that. */
-        bool changed = veth->liberal != (read_be_liberal() > 0) || others_changed(veth);
+        bool changed = veth->failure || veth->liberal != (read_be_liberal() > 0) || others_changed(veth);
 
-        (void) sd_event_source_set_time_relative(source, waits_for_others(veth) ? LOOK_SOON_USEC : LOOK_USEC);
+        (void) sd_event_source_set_time_relative(source, LOOK_USEC);
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
         if (changed)
                 veth->dirty(veth->userdata);
