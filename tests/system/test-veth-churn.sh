@@ -53,7 +53,11 @@ known() {
                 "\(.Interface.data) \(.State.data) \(.Addresses.data | join(","))"' | sort
 }
 is_true() { known | diff -q - "$SCRATCH/truth" >/dev/null; }
-eventually 1 is_true || fail "after a second: $(known | diff - "$SCRATCH/truth" | head -20)"
+# The kernel takes a namespace and its veth apart when it finds the time: that is the last change. (eventually counts whole
+# seconds, so 2 is one at least.)
+over() { [[ $(ip -n "$host" -o link show type veth | grep -c ' vx') == "$(wc -l <"$SCRATCH/truth")" ]]; }
+eventually 60 over || fail "veths of namespaces that are gone: $(ip -n "$host" -o link show type veth | grep -c ' vx')"
+eventually 2 is_true || fail "after a second: $(known | diff - "$SCRATCH/truth" | head -20)"
 assert_ge "containers that stay" "$(wc -l <"$SCRATCH/truth")" 50
 pins() { find "$SCRATCH/bpf/meshcut/veth" -name 'ingress-*' | wc -l; }
 [[ $(veth vea Hook) != tcx ]] || assert_eq "attached" "$(pins)" $(($(wc -l <"$SCRATCH/truth") + 3))
