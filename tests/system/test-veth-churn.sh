@@ -19,7 +19,8 @@ configure_veth direct 'Interfaces=ve* vx*'
 daemon_start_veth
 attached vea veb vec
 
-cpu() { awk '{ print $14 + $15 }' "/proc/$DAEMON_PID/stat"; }
+# Microseconds. Not the ticks of stat, which are samples: one in a while finds the service at its look of each second.
+cpu() { awk '{ print int($1 / 1000) }' "/proc/$DAEMON_PID/schedstat"; }
 
 say "an address wanders"
 who() { at_exec "$1" "$1" "$TOP/tests/tools/who.py" serve "$1" & }
@@ -46,7 +47,7 @@ at_exec a a "$TOOLS/udp" --connect 10.88.1.2:7003 --seconds 600 >/dev/null &
 traffic=$!
 begun=$SECONDS
 "$TOP/tests/tools/churn.py" "$host" "meshcut-$ID-x" "$CONTAINERS" >"$SCRATCH/truth" || fail "churn"
-say "$((SECONDS - begun)) s, $(cpu) ticks of CPU in the service"
+say "$((SECONDS - begun)) s, $(($(cpu) / 1000)) ms of CPU in the service"
 kill -0 $traffic || fail "the traffic stopped"
 known() {
         veths_json | jq -r '.data[0][] | .["org.meshcut1.Veth"] // empty | select(.Interface.data | startswith("vx")) |
@@ -68,7 +69,18 @@ assert_ge "packets meanwhile" "$(since veth.packets_shortcut)" "$(many 1000)"
 say "at rest"
 kill $traffic
 wait $traffic 2>/dev/null || true
-sleep 1
-before=$(cpu)
-sleep 3
-assert_le "CPU, in ticks of 10 ms in 3 s" $(($(cpu) - before)) 0
+# The kernel goes on for some seconds to tell of carriers that came and went (linkwatch does so once a second): that is not
+# rest yet. What is left are the looks at each device for programs of others, once a second, which nothing announces: a
+# tenth of a percent at most, so 0 as top shows it.
+spent() {
+        local before
+        before=$(cpu)
+        sleep 3
+        echo $(($(cpu) - before))
+}
+for ((i = 0; i < 15; i++)); do
+        spent=$(spent)
+        say "CPU in 3 s: $spent us"
+        ((spent > 3000 * SLOW)) || exit 0
+done
+fail "never at rest"
