@@ -62,8 +62,11 @@ struct {
         __type(value, struct meshcut_veth_about);
 } veth_about SEC(".maps");
 
-/* A redirected packet does come by the egress of an uplink. It must not renew the lease that let it pass, so a lease ends
- * for the way in this much earlier than for the way out: more than two ticks of the coarse clock. */
+/* A redirected packet does come by the egress of an uplink. It must not renew the lease that let it pass: the ingress marks
+ * it (tc_index), and the egress need not look at it at all. */
+#define MOVED 0x6d63
+/* A kernel without CONFIG_NET_SCHED has no tc_index. So a lease ends for the way in this much earlier, besides, than for
+ * the way out: more than two ticks of the coarse clock. */
 #define LEASE_MARGIN_NS 10000000ULL
 
 static __always_inline struct meshcut_veth_control *veth_control_get(void) {

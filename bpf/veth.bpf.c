@@ -108,15 +108,11 @@ static __always_inline bool route(struct __sk_buff *skb, const struct packet *p,
         return true;
 }
 
-static __always_inline int redirect_uplink(const struct bpf_fib_lookup *fib) {
-        struct bpf_redir_neigh neighbour = { .nh_family = fib->family };
-
-        /* The lookup has put the gateway, if there is one, in the place of the destination. */
-        if (fib->family == AF_INET)
-                neighbour.ipv4_nh = fib->ipv4_dst;
-        else
-                __builtin_memcpy(neighbour.ipv6_nh, fib->ipv6_dst, sizeof(neighbour.ipv6_nh));
-        return bpf_redirect_neigh(fib->ifindex, &neighbour, sizeof(neighbour), 0);
+/* route() has put the neighbour's MAC into the packet: the lookup gave it, and it is the one that the normal path uses.
+ * bpf_redirect_neigh() would look it up once more. What keeps the neighbour alive is the packet a second of the normal path. */
+static __always_inline int redirect_uplink(struct __sk_buff *skb, const struct bpf_fib_lookup *fib) {
+        skb->tc_index = MOVED;
+        return bpf_redirect(fib->ifindex, 0);
 }
 
 static __always_inline int redirect_peer(struct __sk_buff *skb, __u32 ifindex) {
@@ -125,6 +121,10 @@ static __always_inline int redirect_peer(struct __sk_buff *skb, __u32 ifindex) {
          * itself since 6.15. */
         if (skb->pkt_type != PACKET_HOST)
                 (void) bpf_skb_change_type(skb, PACKET_HOST);
+        /* What TCP sends is a clone, which its receiver cannot merge into the packet before. A router copies the header in
+         * any case; for a bridged packet it pays, too. Growing by nothing does just that. */
+        if (skb->gso_segs > 1)
+                (void) bpf_skb_change_head(skb, 0, 0);
         return bpf_redirect_peer(ifindex, 0);
 }
 
@@ -208,11 +208,14 @@ int meshcut_ingress(struct __sk_buff *skb) {
                 traffic->packets += skb->gso_segs ? skb->gso_segs : 1;
                 traffic->bytes += skb->len;
         }
-        return lease.flags & MESHCUT_FLOW_UPLINK ? redirect_uplink(&fib) : redirect_peer(skb, lease.out_ifindex);
+        return lease.flags & MESHCUT_FLOW_UPLINK ? redirect_uplink(skb, &fib) : redirect_peer(skb, lease.out_ifindex);
 }
 
 SEC("tc")
 int meshcut_egress(struct __sk_buff *skb) {
-        lease_observe(skb);
+        if (skb->tc_index == MOVED)
+                skb->tc_index = 0;
+        else
+                lease_observe(skb);
         return TC_ACT_UNSPEC;
 }

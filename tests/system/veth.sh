@@ -94,6 +94,21 @@ daemon_start_veth() {
                 fail "veth shortcut: $(property VethShortcut): $(property VethShortcutReason)"
 }
 
+# The service of a second host, in the namespace other, on a bus of its own; other CMD... speaks to it.
+other() {
+        DBUS_SYSTEM_BUS_ADDRESS=unix:path=$SCRATCH/other/bus "$@"
+}
+other_start() {
+        mkdir -p "$SCRATCH/other"
+        sed "s#$SCRATCH/bus#$SCRATCH/other/bus#" "$SCRATCH/bus.conf" >"$SCRATCH/other/bus.conf"
+        at_exec "$CG_TOP/infra" - dbus-daemon --config-file="$SCRATCH/other/bus.conf" --nofork --nopidfile --nosyslog &
+        eventually 5 test -S "$SCRATCH/other/bus"
+        other at_exec "$CG_TOP/infra" other "$MESHCUTD" --config="$SCRATCH/meshcut.conf" \
+                --state-dir="$SCRATCH/bpf/other" >"$SCRATCH/other/log" 2>&1 &
+        OTHER_PID=$!
+        other eventually 20 other_active || fail "the other daemon: $(cat "$SCRATCH/other/log")"
+}
+other_active() { [[ $(property VethShortcut 2>/dev/null) == active ]]; }
 attached() {
         local name
         for name; do
