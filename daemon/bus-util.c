@@ -4,18 +4,56 @@
 
 /* Somebody may type a password meanwhile. */
 #define POLKIT_TIMEOUT_USEC (5 * 60 * USEC_PER_SEC)
+/* Nobody types so many passwords at once. A bus lets us ask 128 questions at a time, which are for all users. */
+#define ASKING_MAX 16
+#define WAITING_MAX 4096
+#define TURN_USEC (10 * USEC_PER_MSEC)
+#define RETRY_USEC USEC_PER_MSEC
 
-typedef struct Authorization {
+typedef struct Call {
         sd_bus_message *request;
+        const char *action;
         bus_handler_t handler;
         void *userdata;
-} Authorization;
+        BusQueue *queue;
+        uid_t uid; /* while polkit is asked */
+        struct Call *next;
+} Call;
 
-static void authorization_free(void *userdata) {
-        Authorization *a = userdata;
+struct BusQueue {
+        sd_event_source *idle, *turn;
+        Call *waiting, **end;
+        size_t n_waiting;
+        Call *asking; /* each belongs to the slot of its question */
+};
 
-        sd_bus_message_unref(a->request);
-        free(a);
+static Call *call_free(Call *c) {
+        if (!c)
+                return NULL;
+        sd_bus_message_unref(c->request);
+        free(c);
+        return NULL;
+}
+DEFINE_CLEANUP(Call *, call_free);
+
+/* A handler replies by itself when all goes well. */
+static int reply_failure(sd_bus_message *request, int r, const sd_bus_error *error) {
+        if (sd_bus_error_is_set(error))
+                return sd_bus_reply_method_error(request, error);
+        return r < 0 ? sd_bus_reply_method_errno(request, r, NULL) : 0;
+}
+
+/* ---- who ---- */
+
+static void forget_question(void *userdata) {
+        Call *c = userdata;
+
+        for (Call **p = c->queue ? &c->queue->asking : NULL; p && *p; p = &(*p)->next)
+                if (*p == c) {
+                        *p = c->next;
+                        break;
+                }
+        call_free(c);
 }
 
 static int deny(sd_bus_error *error) {
@@ -23,7 +61,7 @@ static int deny(sd_bus_error *error) {
                                                                    ")");
 }
 
-static int decide(sd_bus_message *reply, Authorization *a, sd_bus_error *error) {
+static int decide(sd_bus_message *reply, Call *c, sd_bus_error *error) {
         int authorized, challenge, r;
 
         /* No polkit on the bus, or it failed: nobody but root. */
@@ -34,27 +72,23 @@ static int decide(sd_bus_message *reply, Authorization *a, sd_bus_error *error) 
                 r = sd_bus_message_read(reply, "bb", &authorized, &challenge);
         if (r < 0 || !authorized)
                 return deny(error);
-        return a->handler(a->request, a->userdata, error);
+        return c->handler(c->request, c->userdata, error);
 }
 
 static int on_polkit_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        Authorization *a = userdata;
-        int r = decide(reply, a, &error);
+        Call *c = userdata;
+        int r = decide(reply, c, &error);
 
-        /* A handler replies by itself when all goes well. */
-        if (sd_bus_error_is_set(&error))
-                return sd_bus_reply_method_error(a->request, &error);
-        if (r < 0)
-                return sd_bus_reply_method_errno(a->request, r, NULL);
-        return 0;
+        return reply_failure(c->request, r, &error);
 }
 
-static int ask_polkit(sd_bus_message *request, const char *action, Authorization *a) {
+/* On success, the slot has the call. */
+static int ask_polkit(Call *c) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *question = NULL;
         _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
-        sd_bus *bus = sd_bus_message_get_bus(request);
-        int r, interactive = sd_bus_message_get_allow_interactive_authorization(request) > 0;
+        sd_bus *bus = sd_bus_message_get_bus(c->request);
+        int r, interactive = sd_bus_message_get_allow_interactive_authorization(c->request) > 0;
 
         r = sd_bus_message_new_method_call(bus, &question, "org.freedesktop.PolicyKit1",
                                            "/org/freedesktop/PolicyKit1/Authority",
@@ -62,43 +96,158 @@ static int ask_polkit(sd_bus_message *request, const char *action, Authorization
         if (r < 0)
                 return r;
         r = sd_bus_message_append(question, "(sa{sv})sa{ss}us", "system-bus-name", 1, "name", "s",
-                                  sd_bus_message_get_sender(request), action, 0, interactive ? 1U : 0U, "");
+                                  sd_bus_message_get_sender(c->request), c->action, 0, interactive ? 1U : 0U, "");
         if (r < 0)
                 return r;
-        r = sd_bus_call_async(bus, &slot, question, on_polkit_reply, a, POLKIT_TIMEOUT_USEC);
+        r = sd_bus_call_async(bus, &slot, question, on_polkit_reply, c, POLKIT_TIMEOUT_USEC);
         if (r < 0)
                 return r;
-        r = sd_bus_slot_set_destroy_callback(slot, authorization_free);
+        r = sd_bus_slot_set_floating(slot, true);
         if (r < 0)
                 return r;
-        /* From here the slot goes with the reply, and takes the authorization with it. */
-        return sd_bus_slot_set_floating(slot, true);
+        return sd_bus_slot_set_destroy_callback(slot, forget_question);
 }
 
-int bus_authorize(sd_bus_message *request, const char *action, bus_handler_t handler, void *userdata,
-                  sd_bus_error *error) {
+static size_t count_questions(const BusQueue *q, uid_t uid) {
+        size_t n = 0;
+
+        for (const Call *c = q->asking; c; c = c->next)
+                n += c->uid == uid;
+        return n;
+}
+
+/* Takes the call. */
+static int authorize(Call *call, sd_bus_error *error) {
         _cleanup_(sd_bus_creds_unrefp) sd_bus_creds *creds = NULL;
-        Authorization *a;
-        uid_t uid;
+        _cleanup_(call_freep) Call *c = call;
+        BusQueue *q = c->queue;
         int r;
 
-        r = sd_bus_query_sender_creds(request, SD_BUS_CREDS_EUID, &creds);
+        r = sd_bus_query_sender_creds(c->request, SD_BUS_CREDS_EUID, &creds);
         if (r < 0)
                 return r;
-        r = sd_bus_creds_get_euid(creds, &uid);
+        r = sd_bus_creds_get_euid(creds, &c->uid);
         if (r < 0)
                 return r;
-        if (uid == 0)
-                return handler(request, userdata, error);
+        if (c->uid == 0)
+                return c->handler(c->request, c->userdata, error);
+        if (count_questions(q, c->uid) >= ASKING_MAX)
+                return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                        "Too many calls of this user wait for authorization");
+        r = ask_polkit(c);
+        if (r < 0)
+                return r;
+        c->next = q->asking;
+        q->asking = TAKE_PTR(c);
+        return 1;
+}
 
-        a = calloc(1, sizeof(*a));
-        if (!a)
+/* ---- when ---- */
+
+static Call *take_first(BusQueue *q) {
+        Call *c = q->waiting;
+
+        q->waiting = c->next;
+        if (!q->waiting)
+                q->end = &q->waiting;
+        q->n_waiting--;
+        c->next = NULL;
+        return c;
+}
+
+/* When the next call gets its turn: as soon as nothing else is to do, and at the latest after a time. */
+static int schedule(BusQueue *q, bool idle, uint64_t usec) {
+        int r = sd_event_source_set_enabled(q->idle, idle ? SD_EVENT_ON : SD_EVENT_OFF);
+
+        if (r >= 0)
+                r = sd_event_source_set_time_relative(q->turn, usec);
+        return r < 0 ? r : sd_event_source_set_enabled(q->turn, SD_EVENT_ONESHOT);
+}
+
+static int schedule_none(BusQueue *q) {
+        int r = sd_event_source_set_enabled(q->idle, SD_EVENT_OFF);
+
+        return r < 0 ? r : sd_event_source_set_enabled(q->turn, SD_EVENT_OFF);
+}
+
+static int do_next(BusQueue *q) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *request = sd_bus_message_ref(q->waiting->request);
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(call_freep) Call *c = NULL;
+        uint64_t unsent = 0;
+        int r;
+
+        /* What the bus does not take would stand before the next answer to somebody else. */
+        (void) sd_bus_get_n_queued_write(sd_bus_message_get_bus(request), &unsent);
+        if (unsent > 0)
+                return schedule(q, false, RETRY_USEC);
+
+        c = take_first(q);
+        r = c->action ? authorize(TAKE_PTR(c), &error) : c->handler(request, c->userdata, &error);
+        (void) reply_failure(request, r, &error);
+        return q->waiting ? schedule(q, true, TURN_USEC) : schedule_none(q);
+}
+
+static int on_idle(sd_event_source *source, void *userdata) {
+        return do_next(userdata);
+}
+
+static int on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
+        return do_next(userdata);
+}
+
+int bus_queue_new(sd_event *event, BusQueue **ret) {
+        _cleanup_(bus_queue_freep) BusQueue *q = calloc(1, sizeof(*q));
+        int r;
+
+        if (!q)
                 return -ENOMEM;
-        *a = (Authorization){ sd_bus_message_ref(request), handler, userdata };
-        r = ask_polkit(request, action, a);
-        if (r < 0) {
-                authorization_free(a);
+        q->end = &q->waiting;
+        r = sd_event_add_defer(event, &q->idle, on_idle, q);
+        if (r >= 0)
+                r = sd_event_source_set_priority(q->idle, SD_EVENT_PRIORITY_IDLE);
+        if (r >= 0)
+                r = sd_event_add_time_relative(event, &q->turn, CLOCK_MONOTONIC, TURN_USEC, USEC_PER_MSEC, on_turn, q);
+        if (r >= 0)
+                r = schedule_none(q);
+        if (r < 0)
                 return r;
+        *ret = TAKE_PTR(q);
+        return 0;
+}
+
+BusQueue *bus_queue_free(BusQueue *q) {
+        if (!q)
+                return NULL;
+        sd_event_source_disable_unref(q->idle);
+        sd_event_source_disable_unref(q->turn);
+        while (q->waiting)
+                call_free(take_first(q));
+        for (Call *c = q->asking; c; c = c->next)
+                c->queue = NULL;
+        free(q);
+        return NULL;
+}
+
+int bus_queue_add(BusQueue *q, sd_bus_message *request, const char *action, bus_handler_t handler, void *userdata,
+                  sd_bus_error *error) {
+        _cleanup_(call_freep) Call *c = NULL;
+        int r;
+
+        if (q->n_waiting >= WAITING_MAX)
+                return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls wait");
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        *c = (Call){ sd_bus_message_ref(request), action, handler, userdata, q };
+        if (!q->waiting) {
+                r = schedule(q, true, TURN_USEC);
+                if (r < 0)
+                        return r;
         }
+        *q->end = c;
+        q->end = &c->next;
+        q->n_waiting++;
+        TAKE_PTR(c);
         return 1;
 }

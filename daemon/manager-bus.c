@@ -15,14 +15,19 @@
 #define BUS_INTERFACE "org.meshcut1.Manager"
 #define BUS_ERROR(name) "org.meshcut1.Error." name
 
+/* Nobody names each of two things more often than this. */
+#define NAMES_MAX 16
+
 static int read_shortcuts(sd_bus_message *request, unsigned *ret, sd_bus_error *error) {
-        unsigned shortcuts = 0;
+        unsigned shortcuts = 0, n = 0;
         const char *name;
         int r = sd_bus_message_enter_container(request, 'a', "s");
 
         while (r >= 0 && (r = sd_bus_message_read(request, "s", &name)) > 0) {
                 Shortcut s = shortcut_from_string(name);
 
+                if (++n > NAMES_MAX)
+                        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "Too many names of shortcuts");
                 if (s < 0)
                         return sd_bus_error_setf(error, BUS_ERROR("NoSuchShortcut"), "No such shortcut: %s", name);
                 shortcuts |= 1U << s;
@@ -235,21 +240,47 @@ static int list_connections(sd_bus_message *request, void *userdata, sd_bus_erro
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
-/* Everything that changes something, and what shows who talks to whom. */
+/* Everything that changes something, and what shows who talks to whom. What is wrong with the arguments is said at once,
+ * so that nothing large waits. */
+static int change_shortcuts(sd_bus_message *request, Manager *m, bus_handler_t handler, sd_bus_error *error) {
+        unsigned shortcuts;
+        int r = read_shortcuts(request, &shortcuts, error);
+
+        if (r >= 0)
+                r = sd_bus_message_rewind(request, true);
+        return r < 0 ? r : bus_queue_add(m->calls, request, BUS_ACTION_MANAGE, handler, m, error);
+}
+
 static int method_enable(sd_bus_message *request, void *userdata, sd_bus_error *error) {
-        return bus_authorize(request, BUS_ACTION_MANAGE, enable, userdata, error);
+        return change_shortcuts(request, userdata, enable, error);
 }
 
 static int method_disable(sd_bus_message *request, void *userdata, sd_bus_error *error) {
-        return bus_authorize(request, BUS_ACTION_MANAGE, disable, userdata, error);
+        return change_shortcuts(request, userdata, disable, error);
 }
 
 static int method_reload(sd_bus_message *request, void *userdata, sd_bus_error *error) {
-        return bus_authorize(request, BUS_ACTION_MANAGE, reload, userdata, error);
+        Manager *m = userdata;
+
+        return bus_queue_add(m->calls, request, BUS_ACTION_MANAGE, reload, m, error);
 }
 
 static int method_list_connections(sd_bus_message *request, void *userdata, sd_bus_error *error) {
-        return bus_authorize(request, BUS_ACTION_MANAGE, list_connections, userdata, error);
+        Manager *m = userdata;
+
+        return bus_queue_add(m->calls, request, BUS_ACTION_MANAGE, list_connections, m, error);
+}
+
+static int method_get_statistics(sd_bus_message *request, void *userdata, sd_bus_error *error) {
+        Manager *m = userdata;
+
+        return bus_queue_add(m->calls, request, NULL, get_statistics, m, error);
+}
+
+static int method_get_rule_statistics(sd_bus_message *request, void *userdata, sd_bus_error *error) {
+        Manager *m = userdata;
+
+        return bus_queue_add(m->calls, request, NULL, get_rule_statistics, m, error);
 }
 
 static Shortcut shortcut_of_property(const char *property) {
@@ -316,10 +347,10 @@ static const sd_bus_vtable manager_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_reload,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("GetStatistics", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{st}", counters), get_statistics,
+        SD_BUS_METHOD_WITH_ARGS("GetStatistics", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{st}", counters), method_get_statistics,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetRuleStatistics", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{st})", rules),
-                                get_rule_statistics, SD_BUS_VTABLE_UNPRIVILEGED),
+                                method_get_rule_statistics, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListConnections", SD_BUS_ARGS("u", limit), SD_BUS_RESULT("aa{sv}", connections),
                                 method_list_connections, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
@@ -332,7 +363,11 @@ int manager_bus_connect(Manager *m) {
                 log_error("Cannot connect to the system bus: %s", strerror(-r));
                 return r;
         }
-        r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+        r = sd_bus_set_exit_on_disconnect(m->bus, true);
+        if (r >= 0)
+                r = bus_queue_new(m->event, &m->calls);
+        if (r >= 0)
+                r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
                 r = sd_bus_add_object_vtable(m->bus, &m->vtable, BUS_PATH, BUS_INTERFACE, manager_vtable, m);
         if (r >= 0)

@@ -48,6 +48,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         sd_event_source_disable_unref(m->veth_timer);
         sd_bus_slot_unref(m->vtable);
+        bus_queue_free(m->calls);
         sd_bus_flush_close_unref(m->bus);
         manager_guard_stop(m);
         veth_free(m->veth);
@@ -491,6 +492,11 @@ static void stop_shortcuts(Manager *m) {
 int manager_loop(Manager *m) {
         int r = sd_event_loop(m->event);
 
+        /* As after a crash: the next daemon goes on with what is pinned. */
+        if (r > 0) {
+                log_error("The connection to the system bus is lost");
+                return -ECONNRESET;
+        }
         (void) sd_notify(false, "STOPPING=1");
         stop_shortcuts(m);
         return r;

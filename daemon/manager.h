@@ -6,6 +6,7 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
+#include "bus-util.h"
 #include "cgroup.h"
 #include "datapath.h"
 #include "policy-file.h"
@@ -25,6 +26,7 @@ typedef struct Manager {
         sd_event *event;
         sd_bus *bus;
         sd_bus_slot *vtable;
+        BusQueue *calls;
 
         char *config;    /* NULL: the system's */
         char *state_dir;
@@ -53,7 +55,7 @@ DEFINE_CLEANUP(Manager *, manager_free);
 
 /* Reads the configuration, tries the kernel, opens the bus and puts the policy in force. Logs what goes wrong. */
 int manager_start(Manager *m);
-/* Runs until SIGTERM or SIGINT, then stops the shortcuts. */
+/* Runs until SIGTERM or SIGINT, then stops the shortcuts; or until the bus is gone, an error, and then they go on. */
 int manager_loop(Manager *m);
 
 ShortcutState manager_shortcut_state(const Manager *m, Shortcut shortcut);

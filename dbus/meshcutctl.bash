@@ -41,7 +41,7 @@ _meshcutctl() {
         if [[ $word == -* ]]; then
                 case $verb in
                 '') words='--json --watch --limit= --output= --help --version' ;;
-                status | veths) words='--json' ;;
+                status | veths | check) words='--json' ;;
                 stats) words='--json --watch' ;;
                 connections) words='--json --limit=' ;;
                 metrics) words='--output=' ;;

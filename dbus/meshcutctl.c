@@ -21,7 +21,7 @@ static const char help_text[] =
         "  reload                   Apply the configuration; returns when it is in force\n"
         "  check                    Check the configuration without touching the service\n"
         "\n"
-        "  -j --json                Write JSON: status, stats, connections, veths\n"
+        "  -j --json                Write JSON: status, stats, connections, veths, check\n"
         "  -w --watch               stats: print rates each second until interrupted\n"
         "  -n --limit=N             connections: at most N\n"
         "  -o --output=FILE         metrics: write to FILE, which is replaced as a whole\n"
@@ -95,7 +95,7 @@ static const Verb verbs[] = {
         { "enable", true, "", verb_enable },
         { "disable", true, "", verb_disable },
         { "reload", false, "", verb_reload },
-        { "check", false, "", NULL }, /* needs no daemon, and so no client */
+        { "check", false, "j", NULL }, /* needs no daemon, and so no client */
 };
 
 static const Verb *find_verb(const char *name) {
@@ -182,13 +182,13 @@ static const Verb *parse_verb(char **arguments, const char *given) {
         return NULL;
 }
 
-/* Becomes the daemon's own check, so that there is one opinion of what is valid. */
-static int exec_check(void) {
+static int check(const Options *options) {
         const char *meshcutd = getenv("MESHCUTD") ?: MESHCUTD_PATH;
+        int r = show_check(meshcutd, options);
 
-        execl(meshcutd, meshcutd, "--check", (char *) NULL);
-        fprintf(stderr, "meshcutctl: cannot run %s: %s\n", meshcutd, strerror(errno));
-        return EXIT_FAILURE;
+        if (r < 0)
+                fprintf(stderr, "meshcutctl: cannot run %s: %s\n", meshcutd, strerror(-r));
+        return r > 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int main(int argc, char *argv[]) {
@@ -206,7 +206,7 @@ int main(int argc, char *argv[]) {
         if (!verb)
                 return EXIT_FAILURE;
         if (!verb->run)
-                return exec_check();
+                return check(&options);
 
         r = client_open(&client);
         if (r >= 0)

@@ -83,8 +83,9 @@ static void add_line(Table *table, const Line *line, const Counters *counters) {
         if (line->name[length - 1] != '.')
                 return;
 
+        /* Of dozens of reasons few ever occur. */
         for (size_t i = 0; i < counters->n; i++)
-                if (line_takes(line->name, counters->items + i)) {
+                if (line_takes(line->name, counters->items + i) && counters->items[i].value > 0) {
                         table_add(table, STYLE_PLAIN, "    %s", counters->items[i].name + length);
                         add_value(table, counters->items[i].value, line->bytes);
                 }

@@ -18,3 +18,6 @@ int watch_statistics(Client *client, const Options *options);
 int show_connections(Client *client, const Options *options);
 int show_veths(Client *client, const Options *options);
 int write_metrics(Client *client, const Options *options);
+
+/* Asks the program rather than the service. Returns whether the configuration is valid, or a negative errno. */
+int show_check(const char *meshcutd, const Options *options);

@@ -19,6 +19,7 @@ MESHCUTD=$BUILD/daemon/meshcutd
 ID=${MESHCUT_RUN:-}$(od -An -N3 -tx1 /dev/urandom | tr -d ' ')
 SLOW=${MESHCUT_SLOW:-1} # how much more time everything needs than on a real processor
 DAEMON_PID=
+BUS_PID=
 SCRATCH=
 
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
@@ -185,8 +186,10 @@ bus_start() {
 	EOF
         at_exec "$CG_TOP/infra" - dbus-daemon --config-file="$SCRATCH/bus.conf" --nofork --nopidfile --nosyslog \
                 >"$SCRATCH/bus.log" 2>&1 &
+        BUS_PID=$!
         eventually 5 test -S "$SCRATCH/bus" || fail "the bus does not start: $(cat "$SCRATCH/bus.log")"
         # All that the daemon would tell systemd.
+        [[ ! -S $SCRATCH/notify ]] || return 0
         at_exec "$CG_TOP/infra" - socat -u "UNIX-RECV:$SCRATCH/notify" "OPEN:$SCRATCH/notified,creat,append" &
         eventually 5 test -S "$SCRATCH/notify"
 }
@@ -214,16 +217,26 @@ daemon_running() { [[ -n $DAEMON_PID ]] && kill -0 "$DAEMON_PID" 2>/dev/null; }
 daemon_ready() { grep -q '^READY=1' "$SCRATCH/notified" 2>/dev/null; }
 daemon_ready_or_gone() { daemon_ready || ! daemon_running; }
 
-# Returns 1 if the daemon ends instead of getting ready.
-daemon_start() {
+# Starts the daemon, and does not wait for anything.
+daemon_launch() {
         need_daemon
         [[ -S $SCRATCH/bus ]] || bus_start
         : >"$SCRATCH/notified"
         NOTIFY_SOCKET=$SCRATCH/notify at_exec "${CG_DAEMON:-$CG_TOP/infra}" "${NS_DAEMON:--}" "$MESHCUTD" --config="$SCRATCH/meshcut.conf" \
                 --state-dir="$SCRATCH/bpf/meshcut" >>"$SCRATCH/daemon.log" 2>&1 &
         DAEMON_PID=$!
+}
+
+# Returns 1 if the daemon ends instead of getting ready.
+daemon_start() {
+        daemon_launch
         eventually 20 daemon_ready_or_gone || fail "the daemon is not ready after 20 s"
         daemon_running
+}
+
+daemon_kill() {
+        kill -KILL "$DAEMON_PID" 2>/dev/null || true
+        wait "$DAEMON_PID" 2>/dev/null || true
 }
 
 # The daemon, on, with the socket shortcut active; a kernel that has not got it makes the test a skip.

@@ -74,3 +74,26 @@ eventually 5 state_is disabled || fail "the root is gone, and SocketShortcut is 
 mkdir "$CG/gone"
 eventually 5 state_is active || fail "the root is there, and SocketShortcut is $(property SocketShortcut)"
 assert_eq "paired below it" "$(paired gone)" 1
+
+say "the bus goes away: the next daemon goes on"
+configure <<-'EOF'
+	[Rule all]
+	Action=shortcut
+	AllowBlocking=yes
+EOF
+reload
+at app - "$TOOLS/rr" --seconds $((5 * SLOW)) >"$SCRATCH/rr" 2>&1 &
+client=$!
+mark
+paired_one() { [[ $(since socket.connections_paired) == 1 ]]; }
+eventually 5 paired_one || fail "not paired"
+before=$(counter socket.messages_shortcut)
+kill -KILL "$BUS_PID"
+rm -f "$SCRATCH/bus"
+gone() { ! daemon_running; }
+eventually 10 gone || fail "the daemon stays without a bus"
+wait "$DAEMON_PID" && fail "no failure, for which systemd would start it again"
+daemon_start_active
+assert_ge "counters afterwards" "$(counter socket.messages_shortcut)" "$before"
+assert_eq "connections active" "$(counter socket.connections_active)" 1
+wait $client || fail "the connection broke: $(cat "$SCRATCH/rr")"

@@ -5,7 +5,7 @@
  * applications that we can think of.
  *
  *   integrity --listen ADDR --port2 P    server; ends when the client says so
- *   integrity --connect ADDR --port2 P   client
+ *   integrity --connect ADDR --port2 P   client; SIGUSR1 says that the time is up
  *   integrity [--family 6]               both: forks the server
  *
  * The server listens twice: PORT with O_NONBLOCK, port2 without, since the listener's flag is what the service can see
@@ -84,7 +84,7 @@ static pthread_mutex_t totals_lock = PTHREAD_MUTEX_INITIALIZER;
 static Totals totals;
 static atomic_uint_fast64_t early_eagain, next_seed;
 static atomic_uint running;
-static uint64_t end_at;
+static atomic_uint_fast64_t end_at;
 static Address address[2]; /* non-blocking, blocking */
 
 static void fail(const Plan *p, unsigned direction, uint64_t pos, const char *what) {
@@ -291,7 +291,7 @@ static void exchange(int fd, const Plan *p, unsigned direction) {
 }
 
 static void *client_thread(void *userdata) {
-        while (now_ns() < end_at) {
+        while (now_ns() < atomic_load(&end_at)) {
                 Header h = { .magic = MAGIC, .seed = mix64(atomic_fetch_add(&next_seed, 1)) };
                 Plan p;
                 int fd;
@@ -387,13 +387,19 @@ static void serve(int listener[2]) {
         }
 }
 
+static void on_time_up(int signal) {
+        atomic_store(&end_at, 0);
+}
+
 static void client(unsigned connections, double seconds) {
+        struct sigaction time_up = { .sa_handler = on_time_up, .sa_flags = SA_RESTART };
         pthread_t *threads = calloc(connections, sizeof(pthread_t));
         Header h = { .magic = MAGIC_END };
         Totals other;
         int fd;
 
-        end_at = now_ns() + (uint64_t) (seconds * 1e9);
+        atomic_store(&end_at, now_ns() + (uint64_t) (seconds * 1e9));
+        sigaction(SIGUSR1, &time_up, NULL);
         for (unsigned i = 0; i < connections; i++)
                 thread_start(&threads[i], client_thread, NULL);
         for (unsigned i = 0; i < connections; i++)
