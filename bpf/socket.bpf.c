@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /* The socket shortcut: recognises the two ends of a connection at its handshake (sockops), hands messages over from
- * one to the other (sk_msg), and keeps one queue at the receiver (sk_skb verdict). */
+ * one to the other (sk_msg), and keeps one queue at the receiver (sk_skb verdict). Options that do not work on enrolled
+ * sockets are watched for (setsockopt). */
 
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -22,6 +23,7 @@
 
 #include "demotion.bpf.h"
 #include "gates.bpf.h"
+#include "options.bpf.h"
 #include "handshake.bpf.h"
 
 #define BLOCKING_GRACE_NS 1000000000ULL
@@ -57,6 +59,18 @@ int meshcut_sockops(struct bpf_sock_ops *ctx) {
                 on_segment(ctx, sk);
                 break;
         }
+        return 1;
+}
+
+/* Every setsockopt() of the hierarchy comes here first, with the socket's lock. Always returns 1 and changes nothing. */
+SEC("cgroup/setsockopt")
+int meshcut_setsockopt(struct bpf_sockopt *ctx) {
+        /* The kernel shows no more than a page of the value, and would then take that page for all of it: of this
+         * length it means "what the process gave". Below it stays: another program may have changed the value. */
+        if (ctx->optlen > PAGE_SIZE)
+                ctx->optlen = 0;
+        if (sets_option(ctx))
+                put_back(BPF_CORE_READ((struct bpf_sockopt_kern *) ctx, sk));
         return 1;
 }
 

@@ -24,6 +24,13 @@ enum {
         MAP_MAX,
 };
 
+/* Where in a cgroup programs are attached; in this order, so that no option of a new member is missed. */
+enum {
+        HOOK_SETSOCKOPT,
+        HOOK_SOCKOPS,
+        HOOK_MAX,
+};
+
 #define PORTS 65536
 
 /* Which rule has which index, that is bit, in the data path. */
@@ -35,8 +42,8 @@ struct SocketDatapath {
         char *state_dir;
         char *directory; /* state_dir/socket */
         int maps[MAP_MAX];
-        int program; /* sockops */
-        int link;    /* -1: not attached */
+        int programs[HOOK_MAX];
+        int links[HOOK_MAX]; /* -1: not attached */
         struct meshcut_about about;
         struct meshcut_control control;
         RuleNames names; /* of the policy in force */
