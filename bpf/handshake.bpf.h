@@ -193,9 +193,13 @@ static __always_inline void on_client(struct bpf_sock_ops *ctx, struct sock *sk)
                 left = refuse_socket(sk);
         if (left < 0 && (handshake->listener & MESHCUT_LISTENER_OPTION))
                 left = MESHCUT_LEFT_OPTION;
-        if (left < 0 && ((is_blocking(sk) && !verdict.client_may_block) ||
-                         ((handshake->listener & MESHCUT_LISTENER_BLOCKS) && !verdict.server_may_block)))
+        if (left < 0 && is_blocking(sk) && !verdict.client_may_block)
                 left = MESHCUT_LEFT_BLOCKING;
+        if (left < 0 && !verdict.server_may_block &&
+            accepts_blocking(&handshake->server, handshake->listener & MESHCUT_LISTENER_BLOCKS)) {
+                left = MESHCUT_LEFT_BLOCKING;
+                handshake->listener |= MESHCUT_LISTENER_WATCH;
+        }
         if (left < 0)
                 left = refuse_readers(end.identity.cgroup, handshake->server.cgroup, c);
         if (left < 0) {
@@ -250,6 +254,8 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         }
         known = *handshake;
         bpf_map_delete_elem(&handshakes, &key);
+        if (known.listener & MESHCUT_LISTENER_WATCH)
+                watch(ctx, &known.server, cookie);
         client = known.client_cookie ? bpf_map_lookup_elem(&ends, &known.client_cookie) : NULL;
         /* The record of a client that is gone can be another client's by now: the numbers tell. */
         if (!client || client->first_seq != key.client_next || client->next_seq != key.server_next ||

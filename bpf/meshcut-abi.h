@@ -152,6 +152,7 @@ struct meshcut_handshake {
 
 #define MESHCUT_LISTENER_BLOCKS (1U << 0)
 #define MESHCUT_LISTENER_OPTION (1U << 1) /* has an option that accepted sockets inherit */
+#define MESHCUT_LISTENER_WATCH (1U << 2)  /* left on TCP as it seems to block: find out whether it does */
 
 #define MESHCUT_END_SERVER (1U << 0)
 #define MESHCUT_END_OFF (1U << 1)            /* the policy in force leaves this connection */
@@ -198,6 +199,19 @@ struct meshcut_reader {
 #define MESHCUT_READER_CAUGHT (1U << 2)   /* ... from an enrolled one, in a way that could not be refused */
 #define MESHCUT_READER_OPTION (1U << 3)   /* set an option on an enrolled socket that does not work there: no more enrolled */
 
+/* Key of "listeners", and element of "watched", which is keyed by cookie: whom a socket was accepted by. */
+struct meshcut_listener_key {
+        __u64 cgroup;
+        __u32 netns;
+        __u32 port;
+};
+
+/* Element of "listeners": what was seen of the sockets that it accepts. accept() does not hand O_NONBLOCK on. */
+struct meshcut_listener {
+        __u32 nonblocking; /* so many in a row did not block */
+        __u32 blocking;    /* one did, at some time */
+};
+
 /* What the guard tells the daemon, by a ring buffer: once for each flag of a cgroup. */
 struct meshcut_guard_event {
         __u64 cgroup;
@@ -213,6 +227,8 @@ _Static_assert(sizeof(struct meshcut_identity) == 48, "no hole in an ABI struct"
 _Static_assert(sizeof(struct meshcut_handshake) == 72, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_end) == 160, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_listener_key) == 16, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_listener) == 8, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_reader) == 16, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_guard_event) == 40, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");

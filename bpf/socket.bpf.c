@@ -21,6 +21,8 @@
 
 #include "ends.bpf.h"
 
+#include "listeners.bpf.h"
+
 #include "demotion.bpf.h"
 #include "gates.bpf.h"
 #include "options.bpf.h"
@@ -55,11 +57,26 @@ int meshcut_sockops(struct bpf_sock_ops *ctx) {
                 if (ctx->args[1] == BPF_TCP_CLOSE)
                         on_close(ctx);
                 break;
+        case BPF_SOCK_OPS_RTT_CB:
+                on_round_trip(ctx, sk);
+                break;
         case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
                 on_segment(ctx, sk);
                 break;
         }
         return 1;
+}
+
+static __noinline int give_up_blocking(struct meshcut_end *end) {
+        struct meshcut_end *receiver;
+
+        if (!end)
+                return 0;
+        receiver = bpf_map_lookup_elem(&ends, &end->peer_cookie);
+        if (receiver)
+                observe_blocking(receiver);
+        demote_both(end);
+        return 0;
 }
 
 /* Every setsockopt() of the hierarchy comes here first, with the socket's lock. Always returns 1 and changes nothing. */
@@ -118,7 +135,7 @@ int meshcut_msg(struct sk_msg_md *msg) {
                         __sync_fetch_and_add(&count->passed[reason], 1);
                 /* Many servers accept() first and set O_NONBLOCK then. */
                 if (reason == MESHCUT_PASSED_BLOCKING && now - end->established_ns > BLOCKING_GRACE_NS)
-                        demote_both(end);
+                        give_up_blocking(end);
         }
         watch_for_stream(end, size);
         return SK_PASS;
