@@ -202,7 +202,7 @@ int probes_refuse_socket(const Probes *probes, uint64_t allowed_quirks, char **r
             !(allowed_quirks & (1ULL << QUIRK_FIONREAD)))
                 reason = "FIONREAD does not count all unread bytes on this kernel, nor can a program mend it here: "
                          "receivers that ask it, such as nginx, Java and .NET, can stall. AllowQuirks=fionread "
-                         "accepts that";
+                         "accepts that, and meshcutd(8) tells what it takes to mend it";
         if (!reason && !probes->features[PROBE_SPLICE].passed && !probes->features[PROBE_SPLICE_GUARD].passed &&
             !(allowed_quirks & (1ULL << QUIRK_SPLICE)))
                 reason = "receivers that splice() from a socket cannot be seen without tracing programs: Go's io.Copy "
