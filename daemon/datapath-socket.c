@@ -60,11 +60,8 @@ static const void *programs(size_t *ret_size) {
 }
 
 /* A build whose programs or ABI differ has another one. */
-static uint64_t programs_hash(void) {
-        size_t size;
-        const void *bytes = programs(&size);
-
-        return pins_hash(bytes, size);
+static uint64_t programs_hash(const SocketDatapath *dp) {
+        return pins_hash(dp->programs_bytes, dp->programs_size);
 }
 
 static int pin_all(const SocketDatapath *dp) {
@@ -101,7 +98,7 @@ static int adopt(SocketDatapath *dp) {
                 dp->links[i] = pins_open(dp->directory, hooks[i].link_pin);
         }
         if (bpf_map_lookup_elem(dp->maps[MAP_ABOUT], &zero, &dp->about) < 0 ||
-            dp->about.programs_hash != programs_hash() ||
+            dp->about.programs_hash != programs_hash(dp) ||
             bpf_map_lookup_elem(dp->maps[MAP_CONTROL], &zero, &dp->control) < 0)
                 return 0;
         for (uint32_t i = 0; i < MESHCUT_RULES_MAX; i++)
@@ -137,11 +134,9 @@ static int attach(const struct bpf_object *object, const char *name, int map, en
 static int load(SocketDatapath *dp, uint32_t max_connections) {
         LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "socket_bpf");
         _cleanup_(bpf_object__closep) struct bpf_object *object = NULL;
-        size_t size;
-        const void *bytes = programs(&size);
         int r;
 
-        object = bpf_object__open_mem(bytes, size, &options);
+        object = bpf_object__open_mem(dp->programs_bytes, dp->programs_size, &options);
         if (!object)
                 return -errno;
         bpf_map__set_max_entries(bpf_object__find_map_by_name(object, map_names[MAP_ENDS]), 2 * max_connections);
@@ -170,7 +165,7 @@ static int load(SocketDatapath *dp, uint32_t max_connections) {
         if (r < 0)
                 return r;
 
-        dp->about = (struct meshcut_about){ .programs_hash = programs_hash(), .max_connections = max_connections };
+        dp->about = (struct meshcut_about){ .programs_hash = programs_hash(dp), .max_connections = max_connections };
         return map_update(dp->maps[MAP_ABOUT], &zero, &dp->about);
 }
 
@@ -180,6 +175,7 @@ int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketD
 
         if (!dp)
                 return -ENOMEM;
+        dp->programs_bytes = programs(&dp->programs_size);
         for (int i = 0; i < HOOK_MAX; i++)
                 dp->programs[i] = dp->links[i] = -1;
         for (int i = 0; i < MAP_MAX; i++)

@@ -41,6 +41,8 @@ typedef struct RuleNames {
 struct SocketDatapath {
         char *state_dir;
         char *directory; /* state_dir/socket */
+        const void *programs_bytes; /* the object file for this kernel */
+        size_t programs_size;
         int maps[MAP_MAX];
         int programs[HOOK_MAX];
         int links[HOOK_MAX]; /* -1: not attached */

@@ -7,14 +7,14 @@
 #include <sys/syscall.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
+#include <bpf/btf.h>
 
 #include "datapath.h"
 #include "probe-parts.h"
 
 /* Loads a tracing program for a function that the guard watches. */
-static int load(const struct bpf_insn *instructions, size_t n) {
-        int id = libbpf_find_vmlinux_btf_id("tcp_splice_read", BPF_TRACE_FENTRY), program;
+static int load(const struct btf *kernel, const struct bpf_insn *instructions, size_t n) {
+        int id = kernel ? btf__find_by_name_kind(kernel, "tcp_splice_read", BTF_KIND_FUNC) : -ENOENT, program;
         LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FENTRY, .attach_btf_id = id);
 
         if (id < 0)
@@ -24,12 +24,12 @@ static int load(const struct bpf_insn *instructions, size_t n) {
 }
 
 /* One that does nothing. */
-int probe_tracing(Probes *probes) {
+int probe_tracing(Probes *probes, const struct btf *kernel) {
         const struct bpf_insn instructions[] = {
                 { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
                 { .code = BPF_JMP | BPF_EXIT },
         };
-        _cleanup_close_ int program = load(instructions, ELEMENTSOF(instructions)), link = -1;
+        _cleanup_close_ int program = load(kernel, instructions, ELEMENTSOF(instructions)), link = -1;
 
         if (program < 0)
                 return probe_conclude(probes, PROBE_TRACING, false, "program does not load: %s", strerror(-program));
@@ -48,7 +48,7 @@ static bool has_sys_admin(void) {
 }
 
 /* May a program write to a process? Only where FIONREAD has to be mended: the kernel tells its log of every such program. */
-static int probe_write_user(Probes *probes) {
+static int probe_write_user(Probes *probes, const struct btf *kernel) {
         const struct bpf_insn instructions[] = {
                 { .code = BPF_ST | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .off = -8 },
                 { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1 },
@@ -65,7 +65,7 @@ static int probe_write_user(Probes *probes) {
                 return probe_cannot(probes, PROBE_WRITE_USER, "not tried: FIONREAD needs no mending");
         if (!probes->features[PROBE_TRACING].passed)
                 return probe_cannot(probes, PROBE_WRITE_USER, "not tried: no tracing programs");
-        program = load(instructions, ELEMENTSOF(instructions));
+        program = load(kernel, instructions, ELEMENTSOF(instructions));
         if (program >= 0)
                 return probe_conclude(probes, PROBE_WRITE_USER, true, "bpf_probe_write_user can be used");
         return probe_conclude(probes, PROBE_WRITE_USER, false, "bpf_probe_write_user: %s%s", strerror(-program),
@@ -130,10 +130,10 @@ static int probe_fionread_fix(Probes *probes, Members *members) {
                               by_redirect, by_tcp);
 }
 
-int probe_guard(Probes *probes, Members *members) {
+int probe_guard(Probes *probes, const struct btf *kernel, Members *members) {
         int r = probe_splice_guard(probes, members);
 
         if (r >= 0)
-                r = probe_write_user(probes);
+                r = probe_write_user(probes, kernel);
         return r < 0 ? r : probe_fionread_fix(probes, members);
 }

@@ -30,9 +30,12 @@ int members_pass(const Members *members, size_t n, int *ret_pending);
  * read then, so that the next probe finds the queue empty. *ret_lost tells that this could not be read either. */
 int members_splice(const Members *members, bool *ret_lost);
 
-int probe_sockets(Probes *probes); /* probe-socket.c */
-int probe_cgroup(Probes *probes);  /* probe-cgroup.c */
+/* kernel: its description of its own types, NULL when there is none. Reading it takes longer than all the rest. */
+struct btf;
+
+int probe_sockets(Probes *probes, const struct btf *kernel); /* probe-socket.c */
+int probe_cgroup(Probes *probes);                            /* probe-cgroup.c */
 /* probe-guard.c */
-int probe_tracing(Probes *probes);
-int probe_guard(Probes *probes, Members *members);
-int probe_veth(Probes *probes); /* probe-veth.c */
+int probe_tracing(Probes *probes, const struct btf *kernel);
+int probe_guard(Probes *probes, const struct btf *kernel, Members *members);
+int probe_veth(Probes *probes, const struct btf *kernel); /* probe-veth.c */

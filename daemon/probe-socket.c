@@ -320,7 +320,7 @@ static int probe_redirect(Probes *probes, Members *members) {
         return q < 0 ? q : 1;
 }
 
-int probe_sockets(Probes *probes) {
+int probe_sockets(Probes *probes, const struct btf *kernel) {
         _cleanup_(members_done) Members members = { NULL, -1, -1 };
         int r = probe_make_pair(&members.receiver, &members.sender);
 
@@ -339,7 +339,7 @@ int probe_sockets(Probes *probes) {
         if (r >= 0)
                 r = probe_splice(probes, &members);
         if (r >= 0)
-                r = probe_guard(probes, &members);
+                r = probe_guard(probes, kernel, &members);
         if (r >= 0)
                 r = probe_blocking_receive(probes, &members);
         return r < 0 ? r : probe_ktls(probes, &members);

@@ -3,7 +3,7 @@
 /* What the veth shortcut finds here. Nothing of this is tried on a device: there is none of our own, and making one would
  * be news to everybody who manages the host's. What needs a device is tried where one is attached to. */
 
-#include <bpf/libbpf.h>
+#include <bpf/btf.h>
 
 #include "conntrack.h"
 #include "probe-parts.h"
@@ -11,12 +11,12 @@
 #include "tc.h"
 
 /* Is this function part of the kernel, or of a module that is loaded? */
-static bool is_there(const char *function, const char *module) {
+static bool is_there(const struct btf *kernel, const char *function, const char *module) {
         _cleanup_free_ char *path = NULL;
 
         if (asprintf(&path, "/sys/module/%s", module) >= 0 && access(path, F_OK) == 0)
                 return true;
-        return libbpf_find_vmlinux_btf_id(function, BPF_TRACE_FENTRY) > 0;
+        return kernel && btf__find_by_name_kind(kernel, function, BTF_KIND_FUNC) > 0;
 }
 
 static int probe_tcx(Probes *probes) {
@@ -25,8 +25,9 @@ static int probe_tcx(Probes *probes) {
                        : probe_conclude(probes, PROBE_TCX, false, "no tcx hook: clsact is used");
 }
 
-static int probe_clsact(Probes *probes) {
-        bool qdisc = is_there("clsact_init", "sch_ingress"), filter = is_there("cls_bpf_init", "cls_bpf");
+static int probe_clsact(Probes *probes, const struct btf *kernel) {
+        bool qdisc = is_there(kernel, "clsact_init", "sch_ingress"),
+             filter = is_there(kernel, "cls_bpf_init", "cls_bpf");
 
         if (qdisc && filter)
                 return probe_conclude(probes, PROBE_CLSACT, true, "sch_ingress and cls_bpf are there");
@@ -35,10 +36,10 @@ static int probe_clsact(Probes *probes) {
 }
 
 /* Mode=established reads conntrack's entries at offsets that the kernel's own description of its types gives. */
-static int probe_conntrack(Probes *probes) {
+static int probe_conntrack(Probes *probes, const struct btf *kernel) {
         struct meshcut_veth_control control = {};
 
-        conntrack_find(&control);
+        conntrack_find(kernel, &control);
         if (control.ct_status && control.ct_tcp_state && control.ct_extensions)
                 return probe_conclude(probes, PROBE_CONNTRACK, true,
                                       "struct nf_conn: status at %u, state of TCP at %u, extensions at %u",
@@ -56,12 +57,12 @@ static int probe_strict_netlink(Probes *probes) {
                      : probe_conclude(probes, PROBE_STRICT_NETLINK, true, "a question about no namespace gets no answer");
 }
 
-int probe_veth(Probes *probes) {
+int probe_veth(Probes *probes, const struct btf *kernel) {
         int r = probe_tcx(probes);
 
         if (r >= 0)
-                r = probe_clsact(probes);
+                r = probe_clsact(probes, kernel);
         if (r >= 0)
-                r = probe_conntrack(probes);
+                r = probe_conntrack(probes, kernel);
         return r < 0 ? r : probe_strict_netlink(probes);
 }

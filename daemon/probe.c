@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <sys/utsname.h>
 
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "policy.h"
@@ -126,7 +127,10 @@ static int probe_bpf_types(Probes *probes) {
         return probe_conclude(probes, PROBE_BPF_TYPES, true, "all %zu are there", ELEMENTSOF(types));
 }
 
+DEFINE_CLEANUP(struct btf *, btf__free);
+
 int probes_run(Probes *ret) {
+        _cleanup_(btf__freep) struct btf *kernel = btf__load_vmlinux_btf();
         Probes probes = {};
         int r = 0;
 
@@ -137,14 +141,14 @@ int probes_run(Probes *ret) {
         if (r >= 0)
                 r = probe_bpf_types(&probes);
         if (r >= 0)
-                r = probe_tracing(&probes);
+                r = probe_tracing(&probes, kernel);
         if (r >= 0)
                 r = probe_cgroup(&probes);
         /* What is known to crash is not tried. */
         if (r >= 0 && probes.features[PROBE_KERNEL_VERSION].passed)
-                r = probe_sockets(&probes);
+                r = probe_sockets(&probes, kernel);
         if (r >= 0)
-                r = probe_veth(&probes);
+                r = probe_veth(&probes, kernel);
         if (r < 0) {
                 probes_done(&probes);
                 return r;
