@@ -124,8 +124,9 @@ static __always_inline void on_segment(struct bpf_sock_ops *ctx, struct sock *sk
                 end->cpu = bpf_get_smp_processor_id();
         if (!(end->flags & MESHCUT_END_DEMOTE) || (end->flags & MESHCUT_END_DEMOTED))
                 return;
+        /* A socket with kTLS has callbacks of both, and stays. */
         if (BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_ESTABLISHED || !is_quiet(sk, owned) ||
-            !peer_is_quiet(end))
+            !peer_is_quiet(end) || BPF_CORE_READ((struct tcp_sock *) sk, inet_conn.icsk_ulp_ops))
                 return;
         /* First, so that the peer never takes a psock that just lost the sockhash's reference for a quiet one. */
         FETCHED(__sync_fetch_and_or(&end->flags, MESHCUT_END_DEMOTED));

@@ -198,7 +198,9 @@ static __always_inline int gate(struct tcp_sock *tp, struct meshcut_end *end, co
         if (end->generation != c->generation)
                 judge_again(end, c);
         if (end->flags & MESHCUT_END_OFF)
-                return end->flags & MESHCUT_END_DEMOTE ? MESHCUT_PASSED_DEMOTED : MESHCUT_PASSED_OFF;
+                return end->flags & MESHCUT_END_OPTION   ? MESHCUT_PASSED_OPTION
+                       : end->flags & MESHCUT_END_DEMOTE ? MESHCUT_PASSED_DEMOTED
+                                                         : MESHCUT_PASSED_OFF;
         if (!end->peer_cookie) {
                 /* The server's end was missed: it will not come any more. */
                 if (now - end->established_ns > PENDING_NS)

@@ -62,6 +62,8 @@ static __always_inline int refuse_socket(struct sock *sk) {
                 return MESHCUT_LEFT_KERNEL;
         if (BPF_CORE_READ(sk, sk_user_data))
                 return MESHCUT_LEFT_BUSY;
+        if (has_option(sk))
+                return MESHCUT_LEFT_OPTION;
         return -1;
 }
 
@@ -88,6 +90,9 @@ static __always_inline int refuse_readers(__u64 client, __u64 server, const stru
         if ((reads_client && (reads_client->flags & MESHCUT_READER_SPLICES)) ||
             (reads_server && (reads_server->flags & MESHCUT_READER_SPLICES)))
                 return MESHCUT_LEFT_SPLICE;
+        if ((reads_client && (reads_client->flags & MESHCUT_READER_OPTION)) ||
+            (reads_server && (reads_server->flags & MESHCUT_READER_OPTION)))
+                return MESHCUT_LEFT_OPTION;
         if (c->probation == 0)
                 return -1;
         /* One connection lets both be seen. */
@@ -139,7 +144,8 @@ static __always_inline void on_syn(struct sock *request) {
         if (!c || !c->on || !listener)
                 return;
         identify(request, listener, &handshake.server);
-        handshake.listener_blocks = is_blocking(listener);
+        handshake.listener = (is_blocking(listener) ? MESHCUT_LISTENER_BLOCKS : 0) |
+                             (has_option(listener) ? MESHCUT_LISTENER_OPTION : 0);
         key.client_next = BPF_CORE_READ(req, rcv_isn) + 1;
         key.server_next = BPF_CORE_READ(req, snt_isn) + 1;
         bpf_map_update_elem(&handshakes, &key, &handshake, BPF_ANY);
@@ -185,9 +191,15 @@ static __always_inline void on_client(struct bpf_sock_ops *ctx, struct sock *sk)
                 left = MESHCUT_LEFT_HELPER_PORT;
         if (left < 0)
                 left = refuse_socket(sk);
-        if (left < 0 && ((is_blocking(sk) && !verdict.client_may_block) ||
-                         (handshake->listener_blocks && !verdict.server_may_block)))
+        if (left < 0 && (handshake->listener & MESHCUT_LISTENER_OPTION))
+                left = MESHCUT_LEFT_OPTION;
+        if (left < 0 && is_blocking(sk) && !verdict.client_may_block)
                 left = MESHCUT_LEFT_BLOCKING;
+        if (left < 0 && !verdict.server_may_block &&
+            accepts_blocking(&handshake->server, handshake->listener & MESHCUT_LISTENER_BLOCKS)) {
+                left = MESHCUT_LEFT_BLOCKING;
+                handshake->listener |= MESHCUT_LISTENER_WATCH;
+        }
         if (left < 0)
                 left = refuse_readers(end.identity.cgroup, handshake->server.cgroup, c);
         if (left < 0) {
@@ -228,7 +240,7 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         struct meshcut_handshake *handshake, known;
         struct meshcut_control *c = control_get();
         struct verdict verdict = {};
-        struct meshcut_end *client, end = {};
+        struct meshcut_end *client, *server, end = {};
         __u64 cookie = bpf_get_socket_cookie(ctx);
         int left;
 
@@ -242,6 +254,8 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         }
         known = *handshake;
         bpf_map_delete_elem(&handshakes, &key);
+        if (known.listener & MESHCUT_LISTENER_WATCH)
+                watch(ctx, &known.server, cookie);
         client = known.client_cookie ? bpf_map_lookup_elem(&ends, &known.client_cookie) : NULL;
         /* The record of a client that is gone can be another client's by now: the numbers tell. */
         if (!client || client->first_seq != key.client_next || client->next_seq != key.server_next ||
@@ -277,6 +291,12 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         if (__sync_val_compare_and_swap(&client->peer_cookie, 0, cookie) != 0)
                 return;
         COUNT(verdict.rule, paired, 1);
+        /* An option that was set before the client's end had a peer to tell: put_back() looks the other way round. */
+        if (client->flags & MESHCUT_END_OPTION) {
+                server = bpf_map_lookup_elem(&ends, &cookie);
+                if (server)
+                        shut_for_option(server);
+        }
 }
 
 static __always_inline void on_close(struct bpf_sock_ops *ctx) {

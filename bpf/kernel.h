@@ -162,6 +162,7 @@ struct sock {
                 atomic_t rmem_alloc;
         } sk_backlog;
         int sk_rcvbuf;
+        int sk_rcvlowat;
         int sk_forward_alloc;
         struct mem_cgroup *sk_memcg;
         __u8 sk_kern_sock : 1;
@@ -234,6 +235,10 @@ struct sk_psock {
         struct sk_buff_head ingress_skb;
         struct list_head ingress_msg;
         refcount_t refcnt;
+};
+
+struct bpf_sockopt_kern {
+        struct sock *sk;
 };
 
 struct bpf_sock_ops_kern {

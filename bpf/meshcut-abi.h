@@ -35,7 +35,9 @@
         X(BUSY, "busy")                /* another product's psock or sk_user_data is on the socket */                  \
         X(FULL, "full")                /* MaxConnections= reached */                                                   \
         X(SPLICE, "splice")            /* a process of an end's cgroup reads by splice() or zero-copy receive */       \
-        X(PROBATION, "probation")      /* among the first of an end's cgroup, of which is not known how it reads */
+        X(PROBATION, "probation")      /* among the first of an end's cgroup, of which is not known how it reads */    \
+        X(OPTION, "option")            /* an end has a socket option that does not work on an enrolled socket, or a    \
+                                          process of its cgroup sets one later */
 
 /* Why a message of an enrolled socket went by TCP: counter socket.passed.<name>. */
 #define MESHCUT_PASSED_REASONS(X)                                                                                      \
@@ -53,7 +55,8 @@
         X(STATE, "state")              /* the sender is shut down or closing */                                        \
         X(ZEROCOPY, "zerocopy")        /* SO_ZEROCOPY */                                                               \
         X(ULP, "ulp")                  /* kTLS was set after the connection was enrolled */                            \
-        X(DEMOTED, "demoted")          /* a stream that plain TCP does better: on its way out of the sockmap */
+        X(DEMOTED, "demoted")          /* a stream that plain TCP does better: on its way out of the sockmap */        \
+        X(OPTION, "option")            /* a socket option that does not work there was set: on its way out, too */
 
 #define MESHCUT_ENUM_LEFT(id, name) MESHCUT_LEFT_##id,
 #define MESHCUT_ENUM_PASSED(id, name) MESHCUT_PASSED_##id,
@@ -143,9 +146,13 @@ struct meshcut_handshake {
         struct meshcut_identity server;
         __u64 client_cookie; /* 0: no client seen yet */
         __u64 client_sock;
-        __u32 client_seen;     /* a client of this host was matched, enrolled or not */
-        __u32 listener_blocks;
+        __u32 client_seen; /* a client of this host was matched, enrolled or not */
+        __u32 listener;    /* MESHCUT_LISTENER_* */
 };
+
+#define MESHCUT_LISTENER_BLOCKS (1U << 0)
+#define MESHCUT_LISTENER_OPTION (1U << 1) /* has an option that accepted sockets inherit */
+#define MESHCUT_LISTENER_WATCH (1U << 2)  /* left on TCP as it seems to block: find out whether it does */
 
 #define MESHCUT_END_SERVER (1U << 0)
 #define MESHCUT_END_OFF (1U << 1)            /* the policy in force leaves this connection */
@@ -154,6 +161,7 @@ struct meshcut_handshake {
 #define MESHCUT_END_DEMOTE (1U << 4)         /* leave the sockmap at the first quiet moment */
 #define MESHCUT_END_DEMOTED (1U << 5)        /* left it */
 #define MESHCUT_END_KEEP_HDR_OPT (1U << 6)   /* another program had asked for the callback that demotion uses */
+#define MESHCUT_END_OPTION (1U << 7)         /* demoted because of a socket option */
 
 /* Element of "ends", keyed by the socket's cookie: a member of the sockhash. Written by programs that hold that
  * socket's lock, so without atomics, but for the flags and the peer, which the other end may write too. */
@@ -189,6 +197,20 @@ struct meshcut_reader {
 #define MESHCUT_READER_SPLICES (1U << 0)  /* splice() from a TCP socket, or TCP_ZEROCOPY_RECEIVE: never enrolled */
 #define MESHCUT_READER_REFUSED (1U << 1)  /* ... from an enrolled one: it got EINVAL */
 #define MESHCUT_READER_CAUGHT (1U << 2)   /* ... from an enrolled one, in a way that could not be refused */
+#define MESHCUT_READER_OPTION (1U << 3)   /* set an option on an enrolled socket that does not work there: no more enrolled */
+
+/* Key of "listeners", and element of "watched", which is keyed by cookie: whom a socket was accepted by. */
+struct meshcut_listener_key {
+        __u64 cgroup;
+        __u32 netns;
+        __u32 port;
+};
+
+/* Element of "listeners": what was seen of the sockets that it accepts. accept() does not hand O_NONBLOCK on. */
+struct meshcut_listener {
+        __u32 nonblocking; /* so many in a row did not block */
+        __u32 blocking;    /* one did, at some time */
+};
 
 /* What the guard tells the daemon, by a ring buffer: once for each flag of a cgroup. */
 struct meshcut_guard_event {
@@ -205,6 +227,8 @@ _Static_assert(sizeof(struct meshcut_identity) == 48, "no hole in an ABI struct"
 _Static_assert(sizeof(struct meshcut_handshake) == 72, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_end) == 160, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_listener_key) == 16, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_listener) == 8, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_reader) == 16, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_guard_event) == 40, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");

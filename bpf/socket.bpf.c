@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /* The socket shortcut: recognises the two ends of a connection at its handshake (sockops), hands messages over from
- * one to the other (sk_msg), and keeps one queue at the receiver (sk_skb verdict). */
+ * one to the other (sk_msg), and keeps one queue at the receiver (sk_skb verdict). Options that do not work on enrolled
+ * sockets are watched for (setsockopt). */
 
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -20,8 +21,11 @@
 
 #include "ends.bpf.h"
 
+#include "listeners.bpf.h"
+
 #include "demotion.bpf.h"
 #include "gates.bpf.h"
+#include "options.bpf.h"
 #include "handshake.bpf.h"
 
 #define BLOCKING_GRACE_NS 1000000000ULL
@@ -53,10 +57,37 @@ int meshcut_sockops(struct bpf_sock_ops *ctx) {
                 if (ctx->args[1] == BPF_TCP_CLOSE)
                         on_close(ctx);
                 break;
+        case BPF_SOCK_OPS_RTT_CB:
+                on_round_trip(ctx, sk);
+                break;
         case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
                 on_segment(ctx, sk);
                 break;
         }
+        return 1;
+}
+
+static __noinline int give_up_blocking(struct meshcut_end *end) {
+        struct meshcut_end *receiver;
+
+        if (!end)
+                return 0;
+        receiver = bpf_map_lookup_elem(&ends, &end->peer_cookie);
+        if (receiver)
+                observe_blocking(receiver);
+        demote_both(end);
+        return 0;
+}
+
+/* Every setsockopt() of the hierarchy comes here first, with the socket's lock. Always returns 1 and changes nothing. */
+SEC("cgroup/setsockopt")
+int meshcut_setsockopt(struct bpf_sockopt *ctx) {
+        /* The kernel shows no more than a page of the value, and would then take that page for all of it: of this
+         * length it means "what the process gave". Below it stays: another program may have changed the value. */
+        if (ctx->optlen > PAGE_SIZE)
+                ctx->optlen = 0;
+        if (sets_option(ctx))
+                put_back(BPF_CORE_READ((struct bpf_sockopt_kern *) ctx, sk));
         return 1;
 }
 
@@ -104,7 +135,7 @@ int meshcut_msg(struct sk_msg_md *msg) {
                         __sync_fetch_and_add(&count->passed[reason], 1);
                 /* Many servers accept() first and set O_NONBLOCK then. */
                 if (reason == MESHCUT_PASSED_BLOCKING && now - end->established_ns > BLOCKING_GRACE_NS)
-                        demote_both(end);
+                        give_up_blocking(end);
         }
         watch_for_stream(end, size);
         return SK_PASS;

@@ -29,14 +29,14 @@ static uint32_t member_offset(const struct btf *btf, const char *type_name, cons
 
 DEFINE_CLEANUP(struct btf *, btf__free);
 
-void conntrack_find(struct meshcut_veth_control *control) {
-        _cleanup_(btf__freep) struct btf *vmlinux = btf__load_vmlinux_btf(), *module = NULL;
-        const struct btf *btf = vmlinux;
+void conntrack_find(const struct btf *kernel, struct meshcut_veth_control *control) {
+        _cleanup_(btf__freep) struct btf *vmlinux = kernel ? NULL : btf__load_vmlinux_btf(), *module = NULL;
+        const struct btf *btf = kernel ?: vmlinux;
 
-        if (!vmlinux)
+        if (!btf)
                 return;
-        if (member_offset(vmlinux, "nf_conn", (const char *const[]){ "status", NULL }) == 0)
-                btf = module = btf__parse_split("/sys/kernel/btf/nf_conntrack", vmlinux);
+        if (member_offset(btf, "nf_conn", (const char *const[]){ "status", NULL }) == 0)
+                btf = module = btf__parse_split("/sys/kernel/btf/nf_conntrack", (struct btf *) btf);
         if (!btf)
                 return;
         control->ct_status = member_offset(btf, "nf_conn", (const char *const[]){ "status", NULL });

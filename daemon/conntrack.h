@@ -7,5 +7,8 @@
 #include "meshcut-abi.h"
 #include "util.h"
 
-/* Sets the members ct_*; what is not found stays as it is. Takes some ten milliseconds. */
-void conntrack_find(struct meshcut_veth_control *control);
+struct btf;
+
+/* Sets the members ct_*; what is not found stays as it is. kernel: the types of the kernel itself, which take some ten
+ * milliseconds to read; NULL: not read yet. */
+void conntrack_find(const struct btf *kernel, struct meshcut_veth_control *control);

@@ -29,13 +29,23 @@ static const char *const map_names[] = {
 };
 _Static_assert(ELEMENTSOF(map_names) == MAP_MAX, "a name for every map");
 
+/* The pins' names are the same in every version: "meshcutd --off" goes by them. */
+static const struct {
+        const char *program, *program_pin, *link_pin;
+        enum bpf_attach_type type;
+} hooks[] = {
+        [HOOK_SETSOCKOPT] = { "meshcut_setsockopt", "setsockopt", "link-setsockopt", BPF_CGROUP_SETSOCKOPT },
+        [HOOK_SOCKOPS] = { "meshcut_sockops", "sockops", "link", BPF_CGROUP_SOCK_OPS },
+};
+_Static_assert(ELEMENTSOF(hooks) == HOOK_MAX, "something for every hook");
+
 #define DIRECTORY "socket"
-#define PIN_LINK "link"
-#define PIN_PROGRAM "sockops"
 
 static void remove_pins(const char *state_dir, const char *directory) {
-        pins_remove(directory, PIN_LINK);
-        pins_remove(directory, PIN_PROGRAM);
+        for (int i = 0; i < HOOK_MAX; i++) {
+                pins_remove(directory, hooks[i].link_pin);
+                pins_remove(directory, hooks[i].program_pin);
+        }
         datapath_remove_guard_pins(directory);
         for (int i = 0; i < MAP_MAX; i++)
                 pins_remove(directory, map_names[i]);
@@ -50,11 +60,8 @@ static const void *programs(size_t *ret_size) {
 }
 
 /* A build whose programs or ABI differ has another one. */
-static uint64_t programs_hash(void) {
-        size_t size;
-        const void *bytes = programs(&size);
-
-        return pins_hash(bytes, size);
+static uint64_t programs_hash(const SocketDatapath *dp) {
+        return pins_hash(dp->programs_bytes, dp->programs_size);
 }
 
 static int pin_all(const SocketDatapath *dp) {
@@ -62,7 +69,9 @@ static int pin_all(const SocketDatapath *dp) {
 
         for (int i = 0; r >= 0 && i < MAP_MAX; i++)
                 r = pins_add(dp->directory, map_names[i], dp->maps[i]);
-        return r < 0 ? r : pins_add(dp->directory, PIN_PROGRAM, dp->program);
+        for (int i = 0; r >= 0 && i < HOOK_MAX; i++)
+                r = pins_add(dp->directory, hooks[i].program_pin, dp->programs[i]);
+        return r;
 }
 
 static int map_ports(SocketDatapath *dp) {
@@ -82,12 +91,14 @@ static int adopt(SocketDatapath *dp) {
                 if (dp->maps[i] < 0)
                         return 0;
         }
-        dp->program = pins_open(dp->directory, PIN_PROGRAM);
-        if (dp->program < 0)
-                return 0;
-        dp->link = pins_open(dp->directory, PIN_LINK);
+        for (int i = 0; i < HOOK_MAX; i++) {
+                dp->programs[i] = pins_open(dp->directory, hooks[i].program_pin);
+                if (dp->programs[i] < 0)
+                        return 0;
+                dp->links[i] = pins_open(dp->directory, hooks[i].link_pin);
+        }
         if (bpf_map_lookup_elem(dp->maps[MAP_ABOUT], &zero, &dp->about) < 0 ||
-            dp->about.programs_hash != programs_hash() ||
+            dp->about.programs_hash != programs_hash(dp) ||
             bpf_map_lookup_elem(dp->maps[MAP_CONTROL], &zero, &dp->control) < 0)
                 return 0;
         for (uint32_t i = 0; i < MESHCUT_RULES_MAX; i++)
@@ -104,9 +115,11 @@ static void close_handles(SocketDatapath *dp) {
                 closep(&dp->maps[i]);
                 dp->maps[i] = -1;
         }
-        closep(&dp->program);
-        closep(&dp->link);
-        dp->program = dp->link = -1;
+        for (int i = 0; i < HOOK_MAX; i++) {
+                closep(&dp->programs[i]);
+                closep(&dp->links[i]);
+                dp->programs[i] = dp->links[i] = -1;
+        }
 }
 
 DEFINE_CLEANUP(struct bpf_object *, bpf_object__close);
@@ -121,11 +134,9 @@ static int attach(const struct bpf_object *object, const char *name, int map, en
 static int load(SocketDatapath *dp, uint32_t max_connections) {
         LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "socket_bpf");
         _cleanup_(bpf_object__closep) struct bpf_object *object = NULL;
-        size_t size;
-        const void *bytes = programs(&size);
         int r;
 
-        object = bpf_object__open_mem(bytes, size, &options);
+        object = bpf_object__open_mem(dp->programs_bytes, dp->programs_size, &options);
         if (!object)
                 return -errno;
         bpf_map__set_max_entries(bpf_object__find_map_by_name(object, map_names[MAP_ENDS]), 2 * max_connections);
@@ -141,10 +152,12 @@ static int load(SocketDatapath *dp, uint32_t max_connections) {
                 if (dp->maps[i] < 0)
                         return -errno;
         }
-        dp->program = fcntl(bpf_program__fd(bpf_object__find_program_by_name(object, "meshcut_sockops")),
-                            F_DUPFD_CLOEXEC, 3);
-        if (dp->program < 0)
-                return -errno;
+        for (int i = 0; i < HOOK_MAX; i++) {
+                dp->programs[i] = fcntl(bpf_program__fd(bpf_object__find_program_by_name(object, hooks[i].program)),
+                                        F_DUPFD_CLOEXEC, 3);
+                if (dp->programs[i] < 0)
+                        return -errno;
+        }
         r = attach(object, "meshcut_msg", dp->maps[MAP_SOCKETS], BPF_SK_MSG_VERDICT);
         if (r < 0)
                 return r;
@@ -152,7 +165,7 @@ static int load(SocketDatapath *dp, uint32_t max_connections) {
         if (r < 0)
                 return r;
 
-        dp->about = (struct meshcut_about){ .programs_hash = programs_hash(), .max_connections = max_connections };
+        dp->about = (struct meshcut_about){ .programs_hash = programs_hash(dp), .max_connections = max_connections };
         return map_update(dp->maps[MAP_ABOUT], &zero, &dp->about);
 }
 
@@ -162,7 +175,9 @@ int socket_datapath_new(const char *state_dir, uint32_t max_connections, SocketD
 
         if (!dp)
                 return -ENOMEM;
-        dp->program = dp->link = -1;
+        dp->programs_bytes = programs(&dp->programs_size);
+        for (int i = 0; i < HOOK_MAX; i++)
+                dp->programs[i] = dp->links[i] = -1;
         for (int i = 0; i < MAP_MAX; i++)
                 dp->maps[i] = -1;
 
@@ -258,12 +273,16 @@ static int read_ends(const SocketDatapath *dp, EndEntry **ret, size_t *ret_n) {
         return 0;
 }
 
-bool socket_datapath_is_attached(const SocketDatapath *dp) {
+/* Where a link leads; 0: nowhere. That of a cgroup that was removed, or that "meshcutd --off" detached, names none. */
+static uint64_t cgroup_of(int link) {
         struct bpf_link_info info = {};
         uint32_t size = sizeof(info);
 
-        /* The link of a cgroup that was removed, or that "meshcutd --off" detached, names none. */
-        return dp->link >= 0 && bpf_obj_get_info_by_fd(dp->link, &info, &size) == 0 && info.cgroup.cgroup_id != 0;
+        return link >= 0 && bpf_obj_get_info_by_fd(link, &info, &size) == 0 ? info.cgroup.cgroup_id : 0;
+}
+
+bool socket_datapath_is_attached(const SocketDatapath *dp) {
+        return cgroup_of(dp->links[HOOK_SOCKOPS]) != 0;
 }
 
 /* Closes that happen while nothing is attached are not seen, and leave records of sockets that the kernel has taken out
@@ -290,32 +309,47 @@ static int sweep_ends(SocketDatapath *dp) {
         return r;
 }
 
+/* The new links are at work before the old ones go. */
+static int replace_links(SocketDatapath *dp, int links[static HOOK_MAX]) {
+        int r = sweep_ends(dp);
+
+        if (r < 0)
+                return r;
+        for (int i = 0; i < HOOK_MAX; i++) {
+                closep(&dp->links[i]);
+                dp->links[i] = TAKE_FD(links[i]);
+        }
+        /* "meshcutd --off" may have removed the others. */
+        r = pin_all(dp);
+        for (int i = 0; r >= 0 && i < HOOK_MAX; i++) {
+                pins_remove(dp->directory, hooks[i].link_pin);
+                r = pins_add(dp->directory, hooks[i].link_pin, dp->links[i]);
+        }
+        return r;
+}
+
 int socket_datapath_attach(SocketDatapath *dp, const char *cgroup) {
-        _cleanup_close_ int fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC), link = -1;
-        struct bpf_link_info info = {};
-        uint32_t size = sizeof(info);
+        _cleanup_close_ int fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int links[HOOK_MAX], n = 0, attached = 0, r = 0;
         struct stat st;
-        int r;
 
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (dp->link >= 0 && bpf_obj_get_info_by_fd(dp->link, &info, &size) == 0 && info.cgroup.cgroup_id == st.st_ino)
+        for (int i = 0; i < HOOK_MAX; i++)
+                attached += cgroup_of(dp->links[i]) == st.st_ino;
+        if (attached == HOOK_MAX)
                 return 0;
 
-        link = bpf_link_create(dp->program, fd, BPF_CGROUP_SOCK_OPS, NULL);
-        if (link < 0)
-                return -errno;
-        r = sweep_ends(dp);
-        if (r < 0)
-                return r;
-        closep(&dp->link);
-        dp->link = TAKE_FD(link);
-        /* "meshcutd --off" may have removed the others. */
-        r = pin_all(dp);
-        if (r < 0)
-                return r;
-        pins_remove(dp->directory, PIN_LINK);
-        return pins_add(dp->directory, PIN_LINK, dp->link);
+        for (; r >= 0 && n < HOOK_MAX; n++) {
+                links[n] = bpf_link_create(dp->programs[n], fd, hooks[n].type, NULL);
+                if (links[n] < 0)
+                        r = -errno;
+        }
+        if (r >= 0)
+                r = replace_links(dp, links);
+        for (int i = 0; i < n; i++)
+                closep(&links[i]);
+        return r;
 }
 
 bool socket_datapath_is_on(const SocketDatapath *dp) {
@@ -401,10 +435,12 @@ int socket_datapath_list(const SocketDatapath *dp, size_t limit, Connection **re
 int socket_datapath_stop(SocketDatapath *dp) {
         int r = socket_datapath_set_on(dp, false);
 
-        if (dp->link >= 0)
-                (void) bpf_link_detach(dp->link);
-        closep(&dp->link);
-        dp->link = -1;
+        for (int i = 0; i < HOOK_MAX; i++) {
+                if (dp->links[i] >= 0)
+                        (void) bpf_link_detach(dp->links[i]);
+                closep(&dp->links[i]);
+                dp->links[i] = -1;
+        }
         remove_pins(dp->state_dir, dp->directory);
         return r;
 }
@@ -417,14 +453,16 @@ int socket_datapath_pause(const char *state_dir) {
 
 int socket_datapath_off(const char *state_dir) {
         _cleanup_free_ char *directory = pins_path(state_dir, DIRECTORY);
-        _cleanup_close_ int link = -1;
         int r = socket_datapath_pause(state_dir);
 
         if (!directory)
                 return -ENOMEM;
-        link = pins_open(directory, PIN_LINK);
-        if (link >= 0 && bpf_link_detach(link) < 0)
-                r = -errno;
+        for (int i = 0; i < HOOK_MAX; i++) {
+                _cleanup_close_ int link = pins_open(directory, hooks[i].link_pin);
+
+                if (link >= 0 && bpf_link_detach(link) < 0)
+                        r = -errno;
+        }
         if (r == 0)
                 remove_pins(state_dir, directory);
         return r;

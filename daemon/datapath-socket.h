@@ -24,6 +24,13 @@ enum {
         MAP_MAX,
 };
 
+/* Where in a cgroup programs are attached; in this order, so that no option of a new member is missed. */
+enum {
+        HOOK_SETSOCKOPT,
+        HOOK_SOCKOPS,
+        HOOK_MAX,
+};
+
 #define PORTS 65536
 
 /* Which rule has which index, that is bit, in the data path. */
@@ -34,9 +41,11 @@ typedef struct RuleNames {
 struct SocketDatapath {
         char *state_dir;
         char *directory; /* state_dir/socket */
+        const void *programs_bytes; /* the object file for this kernel */
+        size_t programs_size;
         int maps[MAP_MAX];
-        int program; /* sockops */
-        int link;    /* -1: not attached */
+        int programs[HOOK_MAX];
+        int links[HOOK_MAX]; /* -1: not attached */
         struct meshcut_about about;
         struct meshcut_control control;
         RuleNames names; /* of the policy in force */

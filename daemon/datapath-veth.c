@@ -442,7 +442,7 @@ int veth_datapath_find_conntrack(VethDatapath *dp) {
 
         if (control.ct_status != 0 || access("/proc/sys/net/netfilter/nf_conntrack_count", F_OK) < 0)
                 return 0;
-        conntrack_find(&control);
+        conntrack_find(NULL, &control);
         return write_control(dp, control);
 }
 

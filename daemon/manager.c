@@ -416,15 +416,25 @@ static int handle_signals(Manager *m) {
         return r;
 }
 
+static void log_probes(const Manager *m) {
+        _cleanup_free_ char *summary = NULL;
+
+        for (int i = 0; i < PROBE_MAX; i++)
+                log_debug("Kernel probe %s: %s, %s", probe_to_string(i),
+                          m->probes.features[i].passed  ? "passed"
+                          : m->probes.features[i].tried ? "not passed"
+                                                        : "could not be tried",
+                          m->probes.features[i].seen);
+        if (probes_summary(&m->probes, &summary) >= 0)
+                log_info("Kernel probes: %s", summary);
+}
+
 static void log_started(const Manager *m) {
         ShortcutState socket = manager_shortcut_state(m, SHORTCUT_SOCKET), veth = manager_shortcut_state(m, SHORTCUT_VETH);
         const char *reason = manager_shortcut_reason(m, SHORTCUT_SOCKET);
 
         if (isempty(reason))
                 reason = manager_shortcut_reason(m, SHORTCUT_VETH);
-        for (int i = 0; i < PROBE_MAX; i++)
-                log_debug("Kernel probe %s: %s, %s", probe_to_string(i),
-                          m->probes.features[i].passed ? "passed" : "not passed", m->probes.features[i].seen);
         log_event(LOG_INFO, MESHCUT_MESSAGE_STARTED, LOG_FIELDS("MESHCUT_REASON", isempty(reason) ? NULL : reason),
                   "meshcut " MESHCUT_VERSION " started: socket %s, veth %s, %zu rules, below %s%s%s",
                   shortcut_state_to_string(socket), shortcut_state_to_string(veth), m->policy->n_rules,
@@ -459,6 +469,7 @@ int manager_start(Manager *m) {
         r = probes_run(&m->probes);
         if (r < 0)
                 return r;
+        log_probes(m);
         for (Shortcut s = 0; s < SHORTCUT_MAX; s++)
                 m->announced[s] = SHORTCUT_STATE_MAX;
         r = veth_new(m->event, m->state_dir, on_veth_dirty, on_veth_changed, m, &m->veth);

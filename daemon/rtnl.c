@@ -524,6 +524,25 @@ int rtnl_new(sd_event *event, const RtnlHandlers *handlers, void *userdata, Rtnl
         return 0;
 }
 
+static void ignore_address(const RtnlAddress *address, bool removed, void *userdata) {
+}
+
+/* Asks about a namespace that there is not. Where the kernel does not look at that, it answers with the host's own. */
+int rtnl_try_strict(void) {
+        static const RtnlHandlers handlers = { .address = ignore_address };
+        _cleanup_(rtnl_freep) Rtnl *rtnl = calloc(1, sizeof(*rtnl));
+        int r;
+
+        if (!rtnl)
+                return -ENOMEM;
+        rtnl->handlers = &handlers;
+        r = open_query(rtnl);
+        if (r < 0)
+                return r;
+        r = ask_addresses(rtnl, INT32_MAX, 0);
+        return r == -ENOENT ? 0 : r < 0 ? r : -EOPNOTSUPP;
+}
+
 Rtnl *rtnl_free(Rtnl *rtnl) {
         if (!rtnl)
                 return NULL;

@@ -65,6 +65,9 @@ int rtnl_new(sd_event *event, const RtnlHandlers *handlers, void *userdata, Rtnl
 Rtnl *rtnl_free(Rtnl *rtnl);
 DEFINE_CLEANUP(Rtnl *, rtnl_free);
 
+/* Does the kernel check what is asked, as rtnl_new() wants it? 0, or a negative errno. */
+int rtnl_try_strict(void);
+
 /* Ask for all devices of a namespace, or all their addresses; the answers go to the handlers before this returns.
  * -EPERM when the namespace belongs to a user namespace that we have no power over, -ENOENT when the id stands for
  * none, -EINTR when there was a change under each of several tries: what was found is right, but may not be all. */
