@@ -77,7 +77,8 @@ else
 fi
 
 say "somebody else's filters: untouched, and taken in when they are gone"
-in_ns host tc qdisc add dev vec1 clsact
+# Without tcx our own programs need such a qdisc, and are there already.
+[[ $(veth vec1 Hook) == clsact ]] || in_ns host tc qdisc add dev vec1 clsact
 "$TOOLS/tcx" pin "$SCRATCH/bpf/somebody"
 in_ns host tc filter add dev vec1 ingress prio 7 bpf da object-pinned "$SCRATCH/bpf/somebody"
 left vec1 "somebody else's tc filter of kind bpf"
