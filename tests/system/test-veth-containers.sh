@@ -3,7 +3,7 @@
 
 # The veth shortcut with what hosts really use: two containers each of systemd-nspawn (in user namespaces; on a bridge, and
 # routed), Podman and LXC. The service knows nothing of them but the names that README.md gives for Interfaces=, and is there
-# before they are.
+# before they are. Rootless Podman shows the host nothing that could be shortcut.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/veth.sh"
 
@@ -104,36 +104,64 @@ routed_start() {
 routed_inside() { nspawn_inside "$@"; }
 routed_stop() { nspawn_stop "$@"; }
 
-# All that it would keep elsewhere, and no cgroups.
+# podman_configure DIRECTORY: all that it would keep elsewhere.
 podman_configure() {
-        mkdir -p "$SCRATCH/podman/networks"
-        cat >"$SCRATCH/podman/containers.conf" <<-EOT
+        mkdir -p "$1/networks"
+        cat >"$1/containers.conf" <<-EOT
 		[network]
 		network_backend="netavark"
-		network_config_dir="$SCRATCH/podman/networks"
+		network_config_dir="$1/networks"
 		[engine]
 		cgroup_manager="cgroupfs"
 		events_logger="file"
 		runtime="crun"
-		tmp_dir="$SCRATCH/podman/tmp"
+		tmp_dir="$1/tmp"
 	EOT
-        printf '[storage]\ndriver="vfs"\ngraphroot="%s/podman/root"\nrunroot="%s/podman/run"\n' "$SCRATCH" "$SCRATCH" \
-                >"$SCRATCH/podman/storage.conf"
+        printf '[storage]\ndriver="vfs"\ngraphroot="%s/root"\nrunroot="%s/run"\n' "$1" "$1" >"$1/storage.conf"
 }
-podman() {
-        machine env CONTAINERS_CONF="$SCRATCH/podman/containers.conf" CONTAINERS_STORAGE_CONF="$SCRATCH/podman/storage.conf" podman "$@"
+podman_in() { # DIRECTORY [VARIABLE=VALUE...] COMMAND ARGS...
+        local dir=$1
+        shift
+        machine env CONTAINERS_CONF="$dir/containers.conf" CONTAINERS_STORAGE_CONF="$dir/storage.conf" "$@"
+}
+podman() { podman_in "$SCRATCH/podman" podman "$@"; }
+podman_run() { # PODMAN NAME NUMBER
+        if [[ $2 == one ]]; then
+                "$1" network create --disable-dns --subnet "$NET4.0/24" --ipv6 --subnet "$NET6::/64" --gateway "$NET4.254" \
+                        --gateway "$NET6::fe" mesh || return
+        fi
+        "$1" run -d --name "$2" --cgroups=disabled --network "mesh:ip=$(v4 "$3"),ip=$(v6 "$3")" \
+                --rootfs "$SCRATCH/$ENGINE-$2" /bin/sleep 3600
 }
 podman_start() {
-        if [[ $1 == one ]]; then
-                podman_configure
-                podman network create --disable-dns --subnet "$NET4.0/24" --ipv6 --subnet "$NET6::/64" --gateway "$NET4.254" \
-                        --gateway "$NET6::fe" mesh
-        fi
-        podman run -d --name "$1" --cgroups=disabled --network "mesh:ip=$(v4 "$2"),ip=$(v6 "$2")" \
-                --rootfs "$SCRATCH/$ENGINE-$1" /bin/sleep 3600
+        podman_configure "$SCRATCH/podman"
+        podman_run podman "$@"
 }
 podman_inside() { podman exec "$@"; }
 podman_stop() { podman rm -f -t 0 "$1"; }
+
+# By an ordinary user, who has ids for containers and a tun device.
+rootless() {
+        podman_in "$SCRATCH/rootless" setpriv --reuid nobody --regid nogroup --clear-groups env -u DBUS_SYSTEM_BUS_ADDRESS \
+                HOME="$SCRATCH/rootless" XDG_RUNTIME_DIR="$SCRATCH/rootless" podman "$@" </dev/null
+}
+rootless_start() {
+        local file
+        if [[ $1 == one ]]; then
+                podman_configure "$SCRATCH/rootless"
+                chown -R nobody:nogroup "$SCRATCH/rootless"
+                echo nobody:1000000:65536 >"$SCRATCH/subid"
+                mknod -m 0666 "$SCRATCH/tun" c 10 200
+                for file in /etc/subuid /etc/subgid; do
+                        machine mount --bind "$SCRATCH/subid" $file || return
+                done
+                machine mount --bind "$SCRATCH/tun" /dev/net/tun || return
+        fi
+        chown -R nobody:nogroup "$SCRATCH/$ENGINE-$1"
+        podman_run rootless "$@"
+}
+rootless_inside() { rootless exec "$@"; }
+rootless_stop() { rootless rm -f -t 0 "$1"; }
 
 lxc_start() {
         mkdir -p "$SCRATCH/lxc/$1"
@@ -177,6 +205,8 @@ listens() { # FILE PORT
         inside one cat "/proc/net/$1" 2>/dev/null | grep -q "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$2") "
 }
 
+left_out() { say "$1: left out: $(tail -n 1 "$SCRATCH/$ENGINE-$2.log")"; } # ENGINE NAME
+
 # try ENGINE PROGRAM NET4 NET6 NAMES: NAMES is the pattern of the host's devices. What cannot run here says so and is left out.
 try() {
         local name number pid pids=() names=() out before
@@ -186,24 +216,25 @@ try() {
                 return
         fi
         say "$1"
-        number=1
+        number=0
         for name in one two; do
                 root_make "$SCRATCH/$ENGINE-$name"
+                number=$((number + 1))
                 "${ENGINE}_start" "$name" $number >"$SCRATCH/$ENGINE-$name.log" 2>&1 &
-                pid=$!
-                if [[ $ENGINE == podman ]]; then
-                        # It goes into the background by itself.
-                        wait $pid || { say "$1: left out: $(tail -n 1 "$SCRATCH/$ENGINE-$name.log")"; return; }
-                        pid=$$
-                else
-                        pids+=($pid)
-                fi
+                pids+=("$!")
+                # Podman makes the network with the first, and goes into the background by itself.
+                [[ $ENGINE != podman ]] || wait $! || { left_out "$1" $name; return; }
+        done
+        number=0
+        for name in one two; do
+                pid=${pids[number]}
+                [[ $ENGINE != podman ]] || pid=$$
                 # IPv6 addresses only count once they are not tentative.
-                eventually 20 known_or_gone $pid $number
-                kill -0 $pid 2>/dev/null || { say "$1: left out: $(tail -n 1 "$SCRATCH/$ENGINE-$name.log")"; return; }
+                number=$((number + 1))
+                eventually 20 known_or_gone "$pid" $number || true
+                kill -0 "$pid" 2>/dev/null || { left_out "$1" $name; return; }
                 known $number || fail "no veth with $(v4 $number) $(v6 $number): $(veths_json)"
                 names+=("$(veth_of "$(v4 $number) $(v6 $number)")")
-                number=2
         done
         ran+=("$1")
         # shellcheck disable=SC2053 # a pattern it is
@@ -237,11 +268,42 @@ try() {
         for name in one two; do
                 "${ENGINE}_stop" $name >/dev/null || fail "$1: $name does not stop"
         done
-        ((${#pids[@]} == 0)) || wait "${pids[@]}" 2>/dev/null || true
-        wait $pid 2>/dev/null || true
+        wait $pid "${pids[@]}" 2>/dev/null || true
         eventually 10 no_objects || fail "veths when all containers are gone: $(veths_json)"
         assert_eq "devices of the host" "$(host_veths)" ""
         assert_eq "programs that are attached" "$(in_ns host bpftool net | grep -c meshcut || true)" 0
+}
+
+# The veths of a user who is not root are in a network namespace of that user's, on a bridge in there. Their containers reach
+# each other, and the host sees of it what a process sends.
+try_rootless() {
+        local name pid out
+        ENGINE=rootless NET4=10.98.42 NET6=fd88:42
+        for name in podman newuidmap slirp4netns; do
+                command -v $name >/dev/null || { say "rootless Podman: left out: no $name is installed"; return; }
+        done
+        say "rootless Podman"
+        root_make "$SCRATCH/$ENGINE-one"
+        root_make "$SCRATCH/$ENGINE-two"
+        if ! { rootless_start one 1 && rootless_start two 2; } >"$SCRATCH/$ENGINE.log" 2>&1; then
+                say "rootless Podman: left out: $(tail -n 1 "$SCRATCH/$ENGINE.log")"
+                return
+        fi
+        inside one udp --listen "$(v4 1):7003" >"$SCRATCH/server" 2>&1 &
+        pid=$!
+        eventually 10 listens udp 7003 || fail "no UDP server in a container: $(cat "$SCRATCH/server")"
+        mark
+        out=$(inside two udp --connect "$(v4 1):7003" --seconds 0.5) || fail "UDP: $out"
+        say "$out"
+        assert_eq "UDP lost" "$(field lost <<<"$out")" 0
+        assert_eq "packets" "$(since veth.packets_shortcut)" 0
+        assert_eq "devices of the host" "$(host_veths)" ""
+        no_objects || fail "the service knows of them: $(veths_json)"
+        for name in one two; do
+                rootless_stop $name >/dev/null || fail "rootless Podman: $name does not stop"
+        done
+        wait $pid 2>/dev/null || true
+        say "left alone: its veths are in a network namespace of the user's, not in the host's"
 }
 
 configure_veth direct 'Interfaces=ve-* vb-* veth*'
@@ -249,6 +311,7 @@ daemon_start_veth
 try bridged systemd-nspawn 10.88.1 fd88:1 'vb-*'
 try routed systemd-nspawn 10.88.31 fd88:31 've-*'
 try podman podman 10.98.41 fd88:41 'veth*'
+try_rootless
 try lxc lxc-start 10.88.1 fd88:1 'veth*'
 ! grep -iE 'error|fail' "$SCRATCH/daemon.log" || fail "the service complained"
 ((${#ran[@]})) || skip "no engine runs here"

@@ -205,7 +205,9 @@ flows_stop() {
         wait "${FLOWS[@]}" || true
         for i in "${!FLOWS[@]}"; do
                 say "flow $i: $(cat "$SCRATCH/flow-$i")"
-                assert_eq "flow $i, lost" "$(sed 's/ count=.*//' "$SCRATCH/flow-$i")" "udp lost=0 tcp lost=0"
+                # What waits for a neighbour that is forgotten once more is lost: one by each time at most.
+                assert_le "flow $i, datagrams lost" "$(sed 's/^udp lost=\([0-9]*\) .*/\1/' "$SCRATCH/flow-$i")" 5
+                assert_eq "flow $i, connections lost" "$(field lost <<<"$(sed 's/.* tcp //' "$SCRATCH/flow-$i")")" 0
         done
 }
 
