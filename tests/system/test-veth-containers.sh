@@ -205,14 +205,18 @@ listens() { # FILE PORT
         inside one cat "/proc/net/$1" 2>/dev/null | grep -q "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$2") "
 }
 
-left_out() { say "$1: left out: $(tail -n 1 "$SCRATCH/$ENGINE-$2.log")"; } # ENGINE NAME
+# Why it cannot run here is in its own words.
+left_out() { # NAME
+        say "$(tail -n 1 "$SCRATCH/$ENGINE-$1.log")"
+        missing "$ENGINE"
+}
 
 # try ENGINE PROGRAM NET4 NET6 NAMES: NAMES is the pattern of the host's devices. What cannot run here says so and is left out.
 try() {
         local name number pid pids=() names=() out before
         ENGINE=$1 NET4=$3 NET6=$4
         if ! command -v "$2" >/dev/null; then
-                say "$1: left out: $2 is not installed"
+                missing "$1"
                 return
         fi
         say "$1"
@@ -223,7 +227,7 @@ try() {
                 "${ENGINE}_start" "$name" $number >"$SCRATCH/$ENGINE-$name.log" 2>&1 &
                 pids+=("$!")
                 # Podman makes the network with the first, and goes into the background by itself.
-                [[ $ENGINE != podman ]] || wait $! || { left_out "$1" $name; return; }
+                [[ $ENGINE != podman ]] || wait $! || { left_out $name; return; }
         done
         number=0
         for name in one two; do
@@ -232,7 +236,7 @@ try() {
                 # IPv6 addresses only count once they are not tentative.
                 number=$((number + 1))
                 eventually 20 known_or_gone "$pid" $number || true
-                kill -0 "$pid" 2>/dev/null || { left_out "$1" $name; return; }
+                kill -0 "$pid" 2>/dev/null || { left_out $name; return; }
                 known $number || fail "no veth with $(v4 $number) $(v6 $number): $(veths_json)"
                 names+=("$(veth_of "$(v4 $number) $(v6 $number)")")
         done
@@ -280,13 +284,14 @@ try_rootless() {
         local name pid out
         ENGINE=rootless NET4=10.98.42 NET6=fd88:42
         for name in podman newuidmap slirp4netns; do
-                command -v $name >/dev/null || { say "rootless Podman: left out: no $name is installed"; return; }
+                command -v $name >/dev/null || { missing rootless; return; }
         done
         say "rootless Podman"
         root_make "$SCRATCH/$ENGINE-one"
         root_make "$SCRATCH/$ENGINE-two"
         if ! { rootless_start one 1 && rootless_start two 2; } >"$SCRATCH/$ENGINE.log" 2>&1; then
-                say "rootless Podman: left out: $(tail -n 1 "$SCRATCH/$ENGINE.log")"
+                say "$(tail -n 1 "$SCRATCH/$ENGINE.log")"
+                missing rootless
                 return
         fi
         inside one udp --listen "$(v4 1):7003" >"$SCRATCH/server" 2>&1 &
