@@ -15,7 +15,7 @@ for n in 1 2 3; do
 done
 container_add host r1 2 1
 container_add host r2 2 2
-configure_veth direct 'Interfaces=ve* mac0 tap0 br9 lo nk0' 'ExcludeInterfaces=vex*'
+configure_veth direct 'Interfaces=ve* mac0 tap0 br9 lo kit0' 'ExcludeInterfaces=vex*'
 
 left() { # NAME PATTERN: left for that reason
         eventually 5 left_now "$@" || fail "$1: $(veth "$1" State): $(veth "$1" Reason), expected left: $2"
@@ -42,8 +42,8 @@ say "other kinds of devices"
 ip -n "$host" link add br9 type bridge
 ip -n "$host" link add mac0 link br9 type macvlan
 ip -n "$host" tuntap add tap0 mode tap
-# Its peer is made with it, under a name of the kernel's choice, and goes into a container as a veth's does.
-netkit=$(ip -n "$host" link add nk0 type netkit 2>/dev/null && ip -n "$host" -j link show nk0 | jq -r '.[0].link') || missing netkit
+# Its peer is made with it, under a name of the kernel's choice (nk0), and goes into a container as a veth's does.
+netkit=$(ip -n "$host" link add kit0 type netkit 2>/dev/null && ip -n "$host" -j link show kit0 | jq -r '.[0].link') || missing netkit
 [[ -z $netkit ]] || ip -n "$host" link set "$netkit" netns "meshcut-$ID-r1"
 ip -n "$host" link add vein type veth peer name veout
 ip -n "$host" link add vexcluded type veth peer name eth9 netns "meshcut-$ID-r1"
@@ -56,7 +56,7 @@ left mac0 macvlan
 left tap0 'not a veth but a tun'
 left br9 'not a veth but a bridge'
 left lo 'hardware or loopback'
-[[ -z $netkit ]] || left nk0 'not a veth but a netkit'
+[[ -z $netkit ]] || left kit0 'not a veth but a netkit'
 left vein "host's own network namespace"
 left vexcluded ExcludeInterfaces
 left other0 'neither Interfaces= nor Uplinks='
