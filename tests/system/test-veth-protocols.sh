@@ -77,7 +77,8 @@ eventually 5 listening_both r2
 trace() { # NS ADDRESS OPTION...
         local ns=$1 address=$2
         shift 2
-        echo "traceroute $*: $(in_ns "$ns" traceroute -n -q 1 -w 5 -m 4 -N 1 "$@" "$address" | sed '1d; s/  [0-9.]* ms//' | tr -s '\n ' ' ')" | tr -s ' ' 
+        echo "traceroute $*: $(in_ns "$ns" traceroute -n -q 1 -w 5 -m 4 -N 1 "$@" "$address" |
+                sed '1d; s/  [0-9.]* ms//' | tr '\n' ' ')" | tr -s ' '
 }
 
 # What replies to a ping, without times.
