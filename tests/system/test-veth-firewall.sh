@@ -172,6 +172,8 @@ if in_ns host sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null; then
         mark
         at c c "$TOOLS/rr" --connect 10.88.4.2:7001 --seconds 0.5 >&2
         assert_ge "packets" "$(since veth.packets_shortcut)" "$(many 1000)"
+else
+        missing br_netfilter
 fi
 
 say "be_liberal taken away while running: refused by itself"

@@ -15,7 +15,7 @@ for n in 1 2 3; do
 done
 container_add host r1 2 1
 container_add host r2 2 2
-configure_veth direct 'Interfaces=ve* mac0 tap0 br9 lo' 'ExcludeInterfaces=vex*'
+configure_veth direct 'Interfaces=ve* mac0 tap0 br9 lo kit0' 'ExcludeInterfaces=vex*'
 
 left() { # NAME PATTERN: left for that reason
         eventually 5 left_now "$@" || fail "$1: $(veth "$1" State): $(veth "$1" Reason), expected left: $2"
@@ -42,6 +42,9 @@ say "other kinds of devices"
 ip -n "$host" link add br9 type bridge
 ip -n "$host" link add mac0 link br9 type macvlan
 ip -n "$host" tuntap add tap0 mode tap
+# Its peer is made with it, under a name of the kernel's choice (nk0), and goes into a container as a veth's does.
+netkit=$(ip -n "$host" link add kit0 type netkit 2>/dev/null && ip -n "$host" -j link show kit0 | jq -r '.[0].link') || missing netkit
+[[ -z $netkit ]] || ip -n "$host" link set "$netkit" netns "meshcut-$ID-r1"
 ip -n "$host" link add vein type veth peer name veout
 ip -n "$host" link add vexcluded type veth peer name eth9 netns "meshcut-$ID-r1"
 ip -n "$host" link add other0 type veth peer name eth8 netns "meshcut-$ID-r1"
@@ -53,6 +56,7 @@ left mac0 macvlan
 left tap0 'not a veth but a tun'
 left br9 'not a veth but a bridge'
 left lo 'hardware or loopback'
+[[ -z $netkit ]] || left kit0 'not a veth but a netkit'
 left vein "host's own network namespace"
 left vexcluded ExcludeInterfaces
 left other0 'neither Interfaces= nor Uplinks='
@@ -73,11 +77,12 @@ if setpriv --reuid nobody --regid nogroup --clear-groups unshare -Ur true 2>/dev
         kill $sleeper
         wait $sleeper 2>/dev/null || true
 else
-        say "no user namespaces here"
+        missing user-namespaces
 fi
 
 say "somebody else's filters: untouched, and taken in when they are gone"
-in_ns host tc qdisc add dev vec1 clsact
+# Without tcx our own programs need such a qdisc, and are there already.
+[[ $(veth vec1 Hook) == clsact ]] || in_ns host tc qdisc add dev vec1 clsact
 "$TOOLS/tcx" pin "$SCRATCH/bpf/somebody"
 in_ns host tc filter add dev vec1 ingress prio 7 bpf da object-pinned "$SCRATCH/bpf/somebody"
 left vec1 "somebody else's tc filter of kind bpf"
@@ -103,7 +108,7 @@ if [[ -s $SCRATCH/tcx ]]; then
         shortcut c1 c2 10.88.1.2
 else
         wait $tcx || [[ $? == 77 ]] || fail "tcx"
-        say "no tcx in this kernel"
+        missing tcx
 fi
 
 say "isolated ports, VLANs"
@@ -124,7 +129,7 @@ if ip -n "$host" link set br0 type bridge vlan_filtering 1 2>/dev/null; then
         shortcut c1 c2 10.88.1.2
         ip -n "$host" link set br0 type bridge vlan_filtering 0
 else
-        say "no VLAN filtering in this kernel"
+        missing vlan-filtering
 fi
 
 say "policy routing, rp_filter"
