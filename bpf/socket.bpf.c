@@ -52,6 +52,8 @@ int meshcut_sockops(struct bpf_sock_ops *ctx) {
         case BPF_SOCK_OPS_STATE_CB:
                 if (ctx->args[1] == BPF_TCP_CLOSE)
                         on_close(ctx);
+                else if (ctx->args[1] == BPF_TCP_CLOSE_WAIT)
+                        on_peer_fin(ctx);
                 break;
         case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
                 on_segment(ctx, sk);
