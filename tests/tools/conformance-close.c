@@ -213,7 +213,7 @@ static void closing_peer(Pair *ignored) {
                 pair_make(&p);
                 if (pthread_create(&thread, NULL, closer, &p) != 0)
                         die("cannot start a thread");
-                for (until = now_ns() + 5000000000ULL * patience();;) {
+                for (until = now_ns() + wait_ms() * 1000000ULL;;) {
                         n = put(&p.client, 50, MSG_DONTWAIT);
                         if (n < 0 && n != -EAGAIN)
                                 break;

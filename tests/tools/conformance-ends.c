@@ -16,8 +16,6 @@
 
 #include "conformance.h"
 
-#define WAIT_MS 4000
-
 static int transcript = -1;
 static Address pairs_address;
 static bool pairs_blocking;
@@ -27,6 +25,10 @@ unsigned patience(void) {
         const char *slow = getenv("MESHCUT_SLOW");
 
         return slow && atoi(slow) > 0 ? atoi(slow) : 1;
+}
+
+unsigned wait_ms(void) {
+        return 8000 * patience();
 }
 
 /* ---- what was seen ---- */
@@ -129,7 +131,7 @@ int pair_begin(Pair *ret) {
 void pair_accept(Pair *p, int listener) {
         struct pollfd pollfd = { .fd = listener, .events = POLLIN };
 
-        if (poll(&pollfd, 1, WAIT_MS * patience()) != 1)
+        if (poll(&pollfd, 1, wait_ms()) != 1)
                 die("nobody connects");
         p->server.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | (p->blocking ? 0 : SOCK_NONBLOCK));
         if (p->server.fd < 0)
@@ -199,7 +201,7 @@ ssize_t take(End *e, size_t n, int flags) {
 }
 
 void settle(const End *e) {
-        uint64_t until = now_ns() + WAIT_MS * 1000000ULL * patience();
+        uint64_t until = now_ns() + wait_ms() * 1000000ULL;
         int queued;
 
         for (;;) {
@@ -218,7 +220,7 @@ void await(const End *e, short events) {
         int r;
 
         do
-                r = poll(&p, 1, WAIT_MS * patience());
+                r = poll(&p, 1, wait_ms());
         while (r < 0 && errno == EINTR);
         if (r != 1)
                 wrong("%s waits for %s in vain, with %llu of %llu bytes received", e->name, events_name(events),
@@ -303,7 +305,7 @@ static bool is_asleep(pid_t tid) {
 }
 
 bool call_waits(const Call *c) {
-        uint64_t until = now_ns() + WAIT_MS * 1000000ULL * patience();
+        uint64_t until = now_ns() + wait_ms() * 1000000ULL;
 
         /* Twice, with a pause: the first sleep could be that of a lock on the way into recv(). */
         for (unsigned seen = 0; seen < 2; sleep_us(2000)) {
@@ -324,7 +326,7 @@ void call_start(Call *c, End *e, size_t n, int flags) {
 }
 
 ssize_t call_end(Call *c) {
-        uint64_t until = now_ns() + WAIT_MS * 1000000ULL * patience();
+        uint64_t until = now_ns() + wait_ms() * 1000000ULL;
 
         while (!c->done) {
                 if (now_ns() > until)

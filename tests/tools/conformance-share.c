@@ -183,7 +183,7 @@ static void *write_records(void *userdata) {
                         sleep_us(100);
                 }
                 while ((n = send(w->fd, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL)) < 0 && errno == EAGAIN)
-                        if (poll(&p, 1, 4000 * patience()) != 1)
+                        if (poll(&p, 1, wait_ms()) != 1)
                                 wrong("a writer waits for POLLOUT in vain");
                 if (n < 0)
                         wrong("a writer: %s", strerror(errno));
@@ -211,7 +211,7 @@ static void concurrent_writers(Pair *p) {
                 ssize_t n = recv(p->server.fd, (uint8_t *) &r + have, sizeof(r) - have, MSG_DONTWAIT);
 
                 if (n < 0 && errno == EAGAIN) {
-                        if (poll(&pollfd, 1, 4000 * patience()) != 1)
+                        if (poll(&pollfd, 1, wait_ms()) != 1)
                                 wrong("%u of %u records came", whole, WRITERS * RECORDS);
                         continue;
                 }
@@ -256,7 +256,7 @@ static void *read_shared(void *userdata) {
                         return NULL;
                 if (n < 0 && errno != EAGAIN)
                         wrong("a reader: %s", strerror(errno));
-                if (n < 0 && poll(&p, 1, 4000 * patience()) != 1)
+                if (n < 0 && poll(&p, 1, wait_ms()) != 1)
                         wrong("a reader waits for POLLIN in vain");
                 for (ssize_t i = 0; i < n; i++)
                         r->count[buf[i]]++;
@@ -463,7 +463,7 @@ static bool ring_has(Ring *r, struct io_uring_cqe *ret) {
 }
 
 static int ring_result(Ring *r, uint64_t of) {
-        uint64_t until = now_ns() + 4000000000ULL * patience();
+        uint64_t until = now_ns() + wait_ms() * 1000000ULL;
         struct io_uring_cqe completion;
 
         while (!ring_has(r, &completion)) {

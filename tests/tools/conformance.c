@@ -34,7 +34,7 @@
 
 #include "conformance.h"
 
-#define ROW_SECONDS 20
+#define ROW_SECONDS 40
 #define TRANSCRIPT_MAX (64 << 10)
 /* The first connections of a cgroup stay on TCP until it is known how it reads. These are they. */
 #define PROBATION 4

@@ -104,8 +104,9 @@ void by_tcp(const End *e, bool on);
 /* Moves this much in messages of a size, sending and receiving in turn. */
 void stream(End *from, uint64_t total, size_t message, size_t buffer);
 
-/* How much more patience everything needs here: MESHCUT_SLOW. */
+/* How much more patience everything needs here: MESHCUT_SLOW. And what is long enough for anything to come that comes at all. */
 unsigned patience(void);
+unsigned wait_ms(void);
 
 /* ---- a call that waits ---- */
 
