@@ -4,6 +4,7 @@
 /* Rule 8, never slower: which connections go back to plain TCP, and how an end leaves the sockmap without a loss. */
 
 #define SOL_TCP 6
+#define TCP_USER_TIMEOUT 18
 #define TCP_NOTSENT_LOWAT 25
 
 /* A one-way stream is cheaper by plain TCP when its messages are small on average: in a sockmap each write stays a
@@ -110,6 +111,24 @@ static __always_inline bool peer_is_quiet(const struct meshcut_end *end) {
                BPF_CORE_READ(psock, refcnt.refs.counter) == 1;
 }
 
+/* A member that is closed with unread bytes sends a FIN where TCP sends a RST. Was its window shut at that moment, then its
+ * peer's window probes get nothing but acknowledgements for a minute (tcp_fin_timeout), and a sender would wait that long to
+ * hear that nobody will ever read. So once the peer's end is gone, the next probe is the last. */
+static __always_inline void end_probes(struct bpf_sock_ops *ctx, const struct meshcut_end *end) {
+        int timeout = 1;
+
+        if (end->peer_cookie && !bpf_map_lookup_elem(&ends, &end->peer_cookie))
+                bpf_setsockopt(ctx, SOL_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
+}
+
+/* The peer has sent a FIN: what this end sends from now on is looked at, whether it has left the sockmap or not. */
+static __always_inline void on_peer_fin(struct bpf_sock_ops *ctx) {
+        __u64 cookie = bpf_get_socket_cookie(ctx);
+
+        if (bpf_map_lookup_elem(&ends, &cookie))
+                bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
 /* Runs under the socket's lock for every segment that it sends, ACKs included; redirected messages send none. An end
  * that is to be demoted leaves the sockmap here, at the first moment at which nothing can be lost. */
 static __always_inline void on_segment(struct bpf_sock_ops *ctx, struct sock *sk) {
@@ -122,6 +141,8 @@ static __always_inline void on_segment(struct bpf_sock_ops *ctx, struct sock *sk
         /* Owned: this runs in a process that uses the socket, and not in the softirq of whoever sent to it. */
         if (owned)
                 end->cpu = bpf_get_smp_processor_id();
+        if (BPF_CORE_READ(sk, __sk_common.skc_state) == BPF_TCP_CLOSE_WAIT)
+                end_probes(ctx, end);
         if (!(end->flags & MESHCUT_END_DEMOTE) || (end->flags & MESHCUT_END_DEMOTED))
                 return;
         /* A socket with kTLS has callbacks of both, and stays. */

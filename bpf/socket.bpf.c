@@ -56,6 +56,8 @@ int meshcut_sockops(struct bpf_sock_ops *ctx) {
         case BPF_SOCK_OPS_STATE_CB:
                 if (ctx->args[1] == BPF_TCP_CLOSE)
                         on_close(ctx);
+                else if (ctx->args[1] == BPF_TCP_CLOSE_WAIT)
+                        on_peer_fin(ctx);
                 break;
         case BPF_SOCK_OPS_RTT_CB:
                 on_round_trip(ctx, sk);
