@@ -214,7 +214,8 @@ need_daemon() {
 }
 
 daemon_running() { [[ -n $DAEMON_PID ]] && kill -0 "$DAEMON_PID" 2>/dev/null; }
-daemon_ready() { grep -q '^READY=1' "$SCRATCH/notified" 2>/dev/null; }
+# Datagrams end without a newline, and the last one of the daemon before can be late: not always at the start of a line.
+daemon_ready() { grep -q 'READY=1' "$SCRATCH/notified" 2>/dev/null; }
 daemon_ready_or_gone() { daemon_ready || ! daemon_running; }
 
 # Starts the daemon, and does not wait for anything.
