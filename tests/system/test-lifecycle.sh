@@ -82,9 +82,9 @@ configure <<-'EOF'
 	AllowBlocking=yes
 EOF
 reload
+mark
 at app - "$TOOLS/rr" --seconds $((5 * SLOW)) >"$SCRATCH/rr" 2>&1 &
 client=$!
-mark
 paired_one() { [[ $(since socket.connections_paired) == 1 ]]; }
 eventually 5 paired_one || fail "not paired"
 before=$(counter socket.messages_shortcut)
