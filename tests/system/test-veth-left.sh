@@ -68,9 +68,10 @@ shortcut r1 r2 10.88.2.2
 
 say "the peer in a namespace of another user's"
 if setpriv --reuid nobody --regid nogroup --clear-groups unshare -Ur true 2>/dev/null; then
-        setpriv --reuid nobody --regid nogroup --clear-groups unshare -Urn sleep 60 &
+        setpriv --reuid nobody --regid nogroup --clear-groups unshare -Urn sleep 1000 &
         sleeper=$!
-        sleep 0.3
+        in_another_ns() { [[ $(readlink "/proc/$sleeper/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
+        eventually 5 in_another_ns || fail "no namespace of an ordinary user"
         ip -n "$host" link add veuser type veth peer name eth0 netns "$sleeper"
         ip -n "$host" link set veuser up
         attached veuser
@@ -96,7 +97,8 @@ in_ns host tc qdisc show dev vec1 | grep -q clsact || fail "somebody else's qdis
 
 at_exec tcx host "$TOOLS/tcx" vec1 egress >"$SCRATCH/tcx" &
 tcx=$!
-sleep 0.3
+attached_or_gone() { [[ -s $SCRATCH/tcx ]] || ! kill -0 $tcx 2>/dev/null; }
+eventually 10 attached_or_gone
 if [[ -s $SCRATCH/tcx ]]; then
         eventually 15 left_now vec1 "somebody else's tcx program" || fail "vec1: $(veth vec1 State): $(veth vec1 Reason)"
         assert_eq "tcx programs" "$(in_ns host bpftool -j net show dev vec1 | grep -c meshcut || true)" 0

@@ -88,25 +88,20 @@ ping_to() { # NS ADDRESS OPTION...
         in_ns "$ns" ping -c 2 -i 0.2 -W 5 "$@" | sed -n 's/ time=.*//p; s/^\([0-9]* packets.*loss\).*/\1/p'
 }
 
-is_member() { in_ns "$1" ip maddr show dev eth0 | grep -q " $2\$"; } # NS GROUP
-
-# What is sent to a group or a broadcast address, and what another container gets that listens but did not join.
-group() { # ADDRESS ANY_ADDRESS
+# What is sent to groups and a broadcast address, and what another container gets that listens but did not join.
+groups() { # ADDRESS...
         local one two
-        at_exec c2 c2 "$talk" receive "$1" eth0 >"$SCRATCH/group" &
+        at_exec c2 c2 "$talk" receive eth0 join "$@" >"$SCRATCH/joined" &
         one=$!
-        at_exec c3 c3 "$talk" receive "$2" eth0 >"$SCRATCH/others" &
+        at_exec c3 c3 "$talk" receive eth0 listen "$@" >"$SCRATCH/listening" &
         two=$!
-        eventually 5 listening_udp c2 7012
-        eventually 5 listening_udp c3 7012
-        case $1 in
-        239.*|ff*) eventually 5 is_member c2 "$1" ;;
-        esac
-        at c1 c1 "$talk" send "$1" eth0 20
+        eventually 5 grep -q ready "$SCRATCH/joined"
+        eventually 5 grep -q ready "$SCRATCH/listening"
+        at c1 c1 "$talk" send eth0 20 "$@"
         sleep 0.2
         kill $one $two
         wait $one $two || true
-        echo "$1: $(cat "$SCRATCH/group"), without joining: $(cat "$SCRATCH/others")"
+        cat "$SCRATCH/joined" "$SCRATCH/listening"
 }
 
 dhcp() {
@@ -152,29 +147,23 @@ protocols() {
         trace r1 fd88:2::2 -6 -T -p 7013
         trace c1 fd88:2::2 -6 -I
         echo "-- a packet of a running flow that expires"
-        at r1 r1 "$talk" hops 10.88.2.2
-        at r1 r1 "$talk" hops fd88:2::2
-        at c1 c1 "$talk" hops 10.88.2.2
-        at c1 c1 "$talk" hops 10.88.1.2 # nobody is between them
-        at r1 r1 "$talk" hops 10.88.2.2 2
+        at r1 r1 "$talk" hops 1 10.88.2.2 fd88:2::2
+        at c1 c1 "$talk" hops 1 10.88.2.2 10.88.1.2 # nobody is between it and the latter
+        at r1 r1 "$talk" hops 2 10.88.2.2
         echo "-- packets of a running flow that are too large"
         ip -n "$host" route replace 10.88.2.2 dev ver2 mtu lock 1300
         ip -n "$host" route replace fd88:2::2 dev ver2 mtu lock 1300
-        at r1 r1 "$talk" mtu 10.88.2.2
-        at r1 r1 "$talk" mtu fd88:2::2
+        at r1 r1 "$talk" mtu 10.88.2.2 fd88:2::2
         ip -n "$host" route replace 10.88.2.2 dev ver2
         ip -n "$host" route replace fd88:2::2 dev ver2
         in_ns r1 ip route flush cache
         in_ns r1 ip -6 route flush cache
         echo "-- multicast and broadcast"
-        group 239.1.2.3 0.0.0.0
-        group ff15::77 ::
-        group 10.88.1.255 0.0.0.0
+        groups 239.1.2.3 ff15::77 10.88.1.255
         echo "-- proxies of ARP and ND"
         ip -n "meshcut-$ID-c1" route add 10.88.2.2 dev eth0
         ip -n "meshcut-$ID-c1" route add fd88:2::2 dev eth0
-        at c1 c1 "$talk" hops 10.88.2.2 2
-        at c1 c1 "$talk" hops fd88:2::2 2
+        at c1 c1 "$talk" hops 2 10.88.2.2 fd88:2::2
         in_ns c1 ip neigh show 10.88.2.2 | grep -o 'lladdr.*' | cut -d' ' -f1,2
         in_ns c1 ip neigh show fd88:2::2 | grep -o 'lladdr.*' | cut -d' ' -f1,2
         ip -n "meshcut-$ID-c1" route del 10.88.2.2 dev eth0
@@ -237,8 +226,8 @@ for line in 'DHCP: renew 10.88.1.50/24 router 10.88.1.254 lease 600' 'inet6 fd88
         'traceroute -U -p 7011 --sport=7014: 1 169.254.1.1 2 10.88.2.2 ' 'traceroute -T -p 7013: 1 169.254.1.1 2 10.88.2.2 ' \
         'traceroute -6 -p 7100: 1 fd88:1::fe 2 fd88:2::2 ' 'traceroute -6 -T -p 7013: 1 fd88:1::fe 2 fd88:2::2 ' \
         'TTL 1 EHOSTUNREACH EHOSTUNREACH type 11 code 0 of 169.254.1.1' 'TTL 1 answered' 'TTL 2 answered' 'EMSGSIZE 1300' \
-        '239.1.2.3: 20 in order, without joining: 0 in order' 'ff15::77: 20 in order, without joining: 0 in order' \
-        '10.88.1.255: 20 in order, without joining: 20 in order' 'lladdr '; do
+        'join 239.1.2.3 20 in order' 'listen 239.1.2.3 0 in order' 'join ff15::77 20 in order' 'listen ff15::77 0 in order' \
+        'join 10.88.1.255 20 in order' 'listen 10.88.1.255 20 in order' 'lladdr '; do
         grep -qF -- "$line" "$SCRATCH/off" || fail "nothing says '$line'"
 done
 ! grep -E 'no answer|none|nothing|lost$|Error|Traceback| 100% packet loss' "$SCRATCH/off" || fail "without the shortcut"
@@ -297,5 +286,5 @@ done < <(awk '$2 == "watched" { print $1, $3, $4 }' "$SCRATCH/kinds")
 say "addresses that came by DHCP and by autoconfiguration"
 eventually 5 grep -q '^10.88.1.50 fd88:3::' <(veth vec3 Addresses) || fail "addresses of vec3: $(veth vec3 Addresses)"
 mark
-at c3 c3 "$talk" hops 10.88.1.2 >/dev/null
+at c3 c3 "$talk" hops 64 10.88.1.2 >/dev/null
 assert_ge "packets of an address from DHCP" "$(since veth.packets_shortcut)" 50

@@ -6,15 +6,18 @@
 talk.py serve ADDRESS               sends back what it gets, by UDP and TCP at 7010 and by UDP at 7011, until killed
 talk.py flow ADDRESS                asks at 7010 by UDP and TCP, some hundred times a second, until killed; every answer is
                                     compared. Prints what was lost, which is 0 or 1 by TCP: that it broke.
-talk.py hops ADDRESS [TTL]          a flow to 7011; once it runs, a packet of it with this TTL, and a normal one
-talk.py mtu ADDRESS                 a flow to 7011; once it runs, large packets of it, until the kernel knows a path MTU
-talk.py receive ADDRESS DEVICE      counts what comes by UDP at 7012, until killed; joins the group if ADDRESS is one
-talk.py send ADDRESS DEVICE COUNT   to a group, or a broadcast address
+talk.py hops TTL ADDRESS...         a flow to 7011; once it runs, a packet of it with this TTL, and a normal one
+talk.py mtu ADDRESS...              a flow to 7011; once it runs, large packets of it, until the kernel knows a path MTU
+talk.py receive DEVICE join|listen ADDRESS...
+                                    says "ready", and when it is killed what came by UDP at 7012 for groups or broadcast
+                                    addresses; "listen" does not join them
+talk.py send DEVICE COUNT ADDRESS...  to such addresses
 talk.py advertise DEVICE PREFIX     a router advertisement with a /64 for autoconfiguration
 """
 
 import errno
 import ipaddress
+import os
 import selectors
 import signal
 import socket
@@ -24,7 +27,7 @@ import time
 
 PORT, PORT_WATCHED, PORT_GROUP = 7010, 7011, 7012
 REQUESTS = 60  # after so many a flow has its lease
-ASK_SECONDS = 0.004
+ASK_SECONDS = 0.004 * int(os.environ.get("MESHCUT_SLOW", "1"))
 # linux/in.h and linux/in6.h; Python has no name for them.
 IP_MTU_DISCOVER, IP_MTU, IP_RECVERR = 10, 14, 11
 IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR = 23, 24, 25
@@ -137,14 +140,14 @@ def error_of(s):
     return "nothing"
 
 
-def hops(address, ttl="1"):
+def hops_to(address, ttl):
     s = watched_flow(address)
     v6 = s.family == socket.AF_INET6
     level = socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP
     option = socket.IPV6_UNICAST_HOPS if v6 else socket.IP_TTL
     s.setsockopt(level, IPV6_RECVERR if v6 else IP_RECVERR, 1)
     before = s.getsockopt(level, option)
-    s.setsockopt(level, option, int(ttl))
+    s.setsockopt(level, option, ttl)
     s.send(b"short")
     s.settimeout(0.3)
     try:
@@ -158,7 +161,12 @@ def hops(address, ttl="1"):
     print("then", "answered" if ask(s, b"long") else "lost")
 
 
-def mtu(address):
+def hops(ttl, *addresses):
+    for address in addresses:
+        hops_to(address, int(ttl))
+
+
+def mtu_to(address):
     s = watched_flow(address)
     v6 = s.family == socket.AF_INET6
     level = socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP
@@ -174,31 +182,47 @@ def mtu(address):
     print("then", "answered" if ask(s, bytes(1200)) else "lost")
 
 
-def receive(address, device):
-    group = ipaddress.ip_address(address)
-    s = socket.socket(family_of(address), socket.SOCK_DGRAM)
-    s.bind(("", PORT_GROUP))
-    if group.is_multicast and group.version == 6:
-        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
-                     group.packed + struct.pack("=I", socket.if_nametoindex(device)))
-    elif group.is_multicast:
-        s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
-                     group.packed + bytes(4) + struct.pack("=I", socket.if_nametoindex(device)))
-    got = []
+def mtu(*addresses):
+    for address in addresses:
+        mtu_to(address)
+
+
+def join(s, group, device):
+    index = struct.pack("=I", socket.if_nametoindex(device))
+    if group.version == 6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group.packed + index)
+    else:
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group.packed + bytes(4) + index)
+
+
+def receive(device, how, *addresses):
+    sockets = selectors.DefaultSelector()
+    got = {address: [] for address in addresses}
+    for address in addresses:
+        s = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        s.bind((address, PORT_GROUP))
+        sockets.register(s, selectors.EVENT_READ, address)
+        group = ipaddress.ip_address(address)
+        if how == "join" and group.is_multicast:
+            join(s, group, device)
+    print("ready", flush=True)
     try:
         while True:
-            got.append(struct.unpack("!I", s.recv(100))[0])
+            for key, _ in sockets.select():
+                got[key.data].append(struct.unpack("!I", key.fileobj.recv(100))[0])
     except Ended:
-        print(len(got), "in order" if got == sorted(set(got)) else "in disorder")
+        for address, numbers in got.items():
+            print(how, address, len(numbers), "in order" if numbers == sorted(set(numbers)) else "in disorder")
 
 
-def send(address, device, count):
-    s = socket.socket(family_of(address), socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-    for i in range(int(count)):
-        s.sendto(struct.pack("!I", i), (address, PORT_GROUP))
-        time.sleep(0.01)
+def send(device, count, *addresses):
+    for address in addresses:
+        s = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        for i in range(int(count)):
+            s.sendto(struct.pack("!I", i), (address, PORT_GROUP))
+            time.sleep(0.01)
 
 
 def advertise(device, prefix):
