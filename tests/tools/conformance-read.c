@@ -565,7 +565,8 @@ const Row rows_read[] = {
         { "recvmmsg", recv_mmsg },
         {
                 "bad-address-send", bad_address_send, 0, EXPECT_EITHER, "send() from nowhere: 0",
-                "`send()` from an address without memory returns 0 rather than `EFAULT`, and sends nothing: newer kernels forget the error",
+                "`send()` from an address without memory returns 0 rather than `EFAULT`, and sends nothing (6.18, 7.2): the kernel forgets "
+                "the error",
         },
         {
                 "bad-address-receive", bad_address_receive, 0, EXPECT_DIFFERS, "readv() into 10 bytes and nowhere: 10",

@@ -363,6 +363,22 @@ static void write_space(Pair *p) {
         close(epoll);
 }
 
+/* Who has half-closed and does not read for a while will read: its peer goes on to ask for room, and then sends all. */
+static void half_close_full(Pair *p) {
+        ssize_t n;
+
+        sends(&p->client, 100, 0);
+        shutdown(p->server.fd, SHUT_WR);
+        await(&p->client, POLLRDHUP);
+        fill(&p->client, 16384);
+        /* Long enough for some window probes. */
+        sleep_us(800000);
+        n = put(&p->client, 16384, MSG_DONTWAIT);
+        saw("client sends on: %s", n < 0 && n != -EAGAIN ? outcome(n) : "no error");
+        drain(&p->server);
+        receives(&p->client, 100, 0);
+}
+
 static void tcp_info(Pair *p) {
         struct tcp_info info = {};
         socklen_t len = sizeof(info);
@@ -413,7 +429,8 @@ const Row rows_write[] = {
         { "zerocopy", zerocopy, ROW_TCP },
         {
                 "ktls", ktls, ROW_TCP, EXPECT_EITHER, "client sets TLS_TX: EINVAL",
-                "the kernel refuses keys for kTLS (`TLS_TX`, `TLS_RX`) with `EINVAL`, and the application encrypts by itself",
+                "kernels with the fix for CVE-2026-93824 (6.1.189, 6.12.111, 7.2) refuse keys for kTLS (`TLS_TX`, `TLS_RX`) with `EINVAL`: the "
+                "application encrypts by itself. On 6.12.95 kTLS works, by TCP",
         },
         { "nodelay", nodelay },
         {
@@ -426,6 +443,7 @@ const Row rows_write[] = {
         },
         { "siocoutq", siocoutq, ROW_TCP },
         { "write-space", write_space, ROW_MIXED },
+        { "half-close-full", half_close_full, ROW_MIXED },
         {
                 "tcp-info", tcp_info, 0, EXPECT_DIFFERS, "bytes acknowledged: 0",
                 "`TCP_INFO` does not count what is handed over: `meshcutctl connections` does",
