@@ -191,7 +191,8 @@ static void zerocopy(Pair *p) {
                         for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
                                 struct sock_extended_err *e = (struct sock_extended_err *) CMSG_DATA(c);
 
-                                if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_RECVERR && e->ee_origin == SO_EE_ORIGIN_ZEROCOPY) {
+                                if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_RECVERR &&
+                                    e->ee_origin == SO_EE_ORIGIN_ZEROCOPY) {
                                         told = true;
                                         from = e->ee_info;
                                         to = e->ee_data;
@@ -297,7 +298,8 @@ static void outq(const End *e) {
 
         (void) ioctl(e->fd, SIOCOUTQ, &n);
         (void) ioctl(e->fd, SIOCOUTQNSD, &unsent);
-        saw("%s asks SIOCOUTQ: %s, SIOCOUTQNSD: %s", e->name, n > 0 ? "some" : outcome(n), unsent > 0 ? "some" : outcome(unsent));
+        saw("%s asks SIOCOUTQ: %s, SIOCOUTQNSD: %s", e->name, n > 0 ? "some" : outcome(n),
+            unsent > 0 ? "some" : outcome(unsent));
 }
 
 /* Sends until the kernel takes no more, nor after all that was under way has been acknowledged. */
@@ -422,15 +424,15 @@ const Row rows_write[] = {
         { "splice-to", splice_to, ROW_TCP },
         {
                 "splice-from", splice_from, 0, EXPECT_DIFFERS, "splice() from the socket: E",
-                "`splice()` from the socket takes nothing, since it does not know the queue. With the guard it fails with `EINVAL`, and the next "
-                "connections stay on TCP; without it (`AllowQuirks=splice`) with `EAGAIN`, though `poll()` says there is something: who "
-                "splices on hangs",
+                "`splice()` from the socket takes nothing, since it does not know the queue. With the guard it fails "
+                "with `EINVAL`, and the next connections stay on TCP; without it (`AllowQuirks=splice`) with "
+                "`EAGAIN`, though `poll()` says there is something: who splices on hangs",
         },
         { "zerocopy", zerocopy, ROW_TCP },
         {
                 "ktls", ktls, ROW_TCP, EXPECT_EITHER, "client sets TLS_TX: EINVAL",
-                "kernels with the fix for CVE-2026-93824 (6.1.189, 6.12.111, 7.2) refuse keys for kTLS (`TLS_TX`, `TLS_RX`) with `EINVAL`: the "
-                "application encrypts by itself. On 6.12.95 kTLS works, by TCP",
+                "kernels with the fix for CVE-2026-93824 (6.1.189, 6.12.111, 7.2) refuse keys for kTLS (`TLS_TX`, "
+                "`TLS_RX`) with `EINVAL`: the application encrypts by itself. On 6.12.95 kTLS works, by TCP",
         },
         { "nodelay", nodelay },
         {
