@@ -242,19 +242,22 @@ const Row rows_close[] = {
         { "shutdown-write-first", shutdown_write_first, ROW_TCP },
         {
                 "close-unread", close_unread, ROW_TCP | ROW_LOSES, EXPECT_DIFFERS, "client is ready for IN OUT RDHUP",
-                "`close()` with unread bytes ends the stream where TCP resets the connection: the kernel looks for unread bytes in "
-                "TCP's queue only. The peer's first `send()` then succeeds, the second fails as by TCP",
+                "`close()` with unread bytes ends the stream where TCP resets the connection: the kernel looks for "
+                "unread bytes in TCP's queue only. The peer's first `send()` then succeeds, the second fails as by "
+                "TCP",
         },
         {
                 "close-full", close_full, ROW_TCP | ROW_LOSES, EXPECT_DIFFERS, "and hears of the end by ETIMEDOUT",
-                "a sender that waits because nobody reads hears of its peer's `close()` within a second by `ETIMEDOUT`, by TCP at once "
-                "by `ECONNRESET`: its window probes go unanswered once the peer is gone, and meshcut ends them",
+                "a sender that waits because nobody reads hears of its peer's `close()` within a second by "
+                "`ETIMEDOUT`, by TCP at once by `ECONNRESET`: its window probes go unanswered once the peer is gone, "
+                "and meshcut ends them",
         },
         { "write-after-close", write_after_close, ROW_TCP },
         { "abort", abort_connection, ROW_TCP },
         {
                 "closing-peer", closing_peer, ROW_TCP | ROW_ALONE | ROW_LOSES, EXPECT_EITHER, "EPIPE, ECONNRESET, ETIMEDOUT",
-                "`send()` to a peer that closes at that moment can fail with `ETIMEDOUT` rather than `EPIPE` or `ECONNRESET`, as above",
+                "`send()` to a peer that closes at that moment can fail with `ETIMEDOUT` rather than `EPIPE` or "
+                "`ECONNRESET`, as above",
         },
         {}
 };

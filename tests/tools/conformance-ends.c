@@ -98,13 +98,15 @@ const char *events_name(unsigned events) {
                 unsigned event;
                 const char *name;
         } names[] = {
-                { POLLIN, "IN" }, { POLLPRI, "PRI" }, { POLLOUT, "OUT" }, { POLLRDHUP, "RDHUP" }, { POLLHUP, "HUP" }, { POLLERR, "ERR" },
+                { POLLIN, "IN" }, { POLLPRI, "PRI" }, { POLLOUT, "OUT" },
+                { POLLRDHUP, "RDHUP" }, { POLLHUP, "HUP" }, { POLLERR, "ERR" },
         };
 
         text[0] = 0;
         for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (events & names[i].event)
-                        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", text[0] ? " " : "", names[i].name);
+                        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", text[0] ? " " : "",
+                                 names[i].name);
         return text[0] ? text : "nothing";
 }
 

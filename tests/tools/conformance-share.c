@@ -355,7 +355,9 @@ static void scm_rights(Pair *p) {
         } control = {};
         char byte = 0;
         struct iovec iov = { &byte, 1 };
-        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        struct msghdr message = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
+        };
         struct cmsghdr *c;
         int sockets[2];
         pid_t child;
@@ -480,7 +482,9 @@ static void ring_sends(Ring *r, End *e, size_t n) {
         uint8_t *bytes = next_bytes(e, n);
         int result;
 
-        ring_submit(r, (struct io_uring_sqe) { .opcode = IORING_OP_SEND, .fd = e->fd, .addr = (uintptr_t) bytes, .len = n, .user_data = 1 });
+        ring_submit(r, (struct io_uring_sqe) {
+                .opcode = IORING_OP_SEND, .fd = e->fd, .addr = (uintptr_t) bytes, .len = n, .user_data = 1,
+        });
         result = ring_result(r, 1);
         saw("%s sends %zu by io_uring: %s", e->name, n, outcome(result));
         if (result > 0)
@@ -498,11 +502,15 @@ static void uring(Pair *p) {
         ring_init(&ring);
         ring_init(&watcher);
         for (unsigned i = 1; i <= 3; i++) {
-                ring_submit(&watcher, (struct io_uring_sqe) { .opcode = IORING_OP_POLL_ADD, .fd = p->server.fd, .poll32_events = POLLIN, .user_data = 2 });
+                ring_submit(&watcher, (struct io_uring_sqe) {
+                        .opcode = IORING_OP_POLL_ADD, .fd = p->server.fd, .poll32_events = POLLIN, .user_data = 2,
+                });
                 ring_sends(&ring, &p->client, 10 * i);
                 n = ring_result(&watcher, 2);
                 saw("server is ready for %s", n < 0 ? outcome(n) : events_name(n & POLLIN));
-                ring_submit(&ring, (struct io_uring_sqe) { .opcode = IORING_OP_RECV, .fd = p->server.fd, .addr = (uintptr_t) buf, .len = sizeof(buf), .user_data = 3 });
+                ring_submit(&ring, (struct io_uring_sqe) {
+                        .opcode = IORING_OP_RECV, .fd = p->server.fd, .addr = (uintptr_t) buf, .len = sizeof(buf), .user_data = 3,
+                });
                 n = ring_result(&ring, 3);
                 saw("server receives by io_uring: %s", outcome(n));
                 if (n > 0)
@@ -548,7 +556,8 @@ const Row rows_share[] = {
         { "rcvtimeo", rcvtimeo, ROW_BLOCKING },
         {
                 "signal-restart", signal_restart, ROW_BLOCKING, EXPECT_DIFFERS, "recv() when a signal came returns",
-                "a blocking `recv()` that a signal with `SA_RESTART` interrupts fails with `EAGAIN`: the kernel waits once only",
+                "a blocking `recv()` that a signal with `SA_RESTART` interrupts fails with `EAGAIN`: the kernel "
+                "waits once only",
         },
         {
                 "signal-interrupt", signal_interrupt, ROW_BLOCKING, EXPECT_DIFFERS, "and has got EAGAIN",
@@ -559,8 +568,10 @@ const Row rows_share[] = {
                 "the same with `SO_RCVTIMEO`, before its time, where TCP says `EINTR`",
         },
         {
-                "two-readers-blocking", two_readers_blocking, ROW_BLOCKING, EXPECT_DIFFERS, "with 10 bytes for two that wait, both return",
-                "of several blocked readers of one socket all are woken, and those that find nothing fail with `EAGAIN`: the kernel waits once only",
+                "two-readers-blocking", two_readers_blocking, ROW_BLOCKING, EXPECT_DIFFERS,
+                "with 10 bytes for two that wait, both return",
+                "of several blocked readers of one socket all are woken, and those that find nothing fail with "
+                "`EAGAIN`: the kernel waits once only",
         },
         { "concurrent-writers", concurrent_writers, ROW_TCP },
         { "concurrent-readers", concurrent_readers, ROW_TCP },

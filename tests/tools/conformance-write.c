@@ -191,7 +191,8 @@ static void zerocopy(Pair *p) {
                         for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
                                 struct sock_extended_err *e = (struct sock_extended_err *) CMSG_DATA(c);
 
-                                if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_RECVERR && e->ee_origin == SO_EE_ORIGIN_ZEROCOPY) {
+                                if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_RECVERR &&
+                                    e->ee_origin == SO_EE_ORIGIN_ZEROCOPY) {
                                         told = true;
                                         from = e->ee_info;
                                         to = e->ee_data;
@@ -297,7 +298,8 @@ static void outq(const End *e) {
 
         (void) ioctl(e->fd, SIOCOUTQ, &n);
         (void) ioctl(e->fd, SIOCOUTQNSD, &unsent);
-        saw("%s asks SIOCOUTQ: %s, SIOCOUTQNSD: %s", e->name, n > 0 ? "some" : outcome(n), unsent > 0 ? "some" : outcome(unsent));
+        saw("%s asks SIOCOUTQ: %s, SIOCOUTQNSD: %s", e->name, n > 0 ? "some" : outcome(n),
+            unsent > 0 ? "some" : outcome(unsent));
 }
 
 /* Sends until the kernel takes no more, nor after all that was under way has been acknowledged. */
@@ -363,6 +365,22 @@ static void write_space(Pair *p) {
         close(epoll);
 }
 
+/* Who has half-closed and does not read for a while will read: its peer goes on to ask for room, and then sends all. */
+static void half_close_full(Pair *p) {
+        ssize_t n;
+
+        sends(&p->client, 100, 0);
+        shutdown(p->server.fd, SHUT_WR);
+        await(&p->client, POLLRDHUP);
+        fill(&p->client, 16384);
+        /* Long enough for some window probes. */
+        sleep_us(800000);
+        n = put(&p->client, 16384, MSG_DONTWAIT);
+        saw("client sends on: %s", n < 0 && n != -EAGAIN ? outcome(n) : "no error");
+        drain(&p->server);
+        receives(&p->client, 100, 0);
+}
+
 static void tcp_info(Pair *p) {
         struct tcp_info info = {};
         socklen_t len = sizeof(info);
@@ -406,14 +424,15 @@ const Row rows_write[] = {
         { "splice-to", splice_to, ROW_TCP },
         {
                 "splice-from", splice_from, 0, EXPECT_DIFFERS, "splice() from the socket: E",
-                "`splice()` from the socket takes nothing, since it does not know the queue. With the guard it fails with `EINVAL`, and the next "
-                "connections stay on TCP; without it (`AllowQuirks=splice`) with `EAGAIN`, though `poll()` says there is something: who "
-                "splices on hangs",
+                "`splice()` from the socket takes nothing, since it does not know the queue. With the guard it fails "
+                "with `EINVAL`, and the next connections stay on TCP; without it (`AllowQuirks=splice`) with "
+                "`EAGAIN`, though `poll()` says there is something: who splices on hangs",
         },
         { "zerocopy", zerocopy, ROW_TCP },
         {
                 "ktls", ktls, ROW_TCP, EXPECT_EITHER, "client sets TLS_TX: EINVAL",
-                "the kernel refuses keys for kTLS (`TLS_TX`, `TLS_RX`) with `EINVAL`, and the application encrypts by itself",
+                "kernels with the fix for CVE-2026-93824 (6.1.189, 6.12.111, 7.2) refuse keys for kTLS (`TLS_TX`, "
+                "`TLS_RX`) with `EINVAL`: the application encrypts by itself. On 6.12.95 kTLS works, by TCP",
         },
         { "nodelay", nodelay },
         {
@@ -426,6 +445,7 @@ const Row rows_write[] = {
         },
         { "siocoutq", siocoutq, ROW_TCP },
         { "write-space", write_space, ROW_MIXED },
+        { "half-close-full", half_close_full, ROW_MIXED },
         {
                 "tcp-info", tcp_info, 0, EXPECT_DIFFERS, "bytes acknowledged: 0",
                 "`TCP_INFO` does not count what is handed over: `meshcutctl connections` does",

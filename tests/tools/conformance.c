@@ -41,7 +41,7 @@
 #define COUNTERS_MAX 256
 #define FINISHED "."
 
-static const Row *const tables[] = { rows_read, rows_write, rows_close, rows_share };
+static const Row *const tables[] = { rows_read, rows_ready, rows_write, rows_close, rows_share };
 
 /* What the service counted. */
 typedef struct Counters {
@@ -78,7 +78,8 @@ static void counters_get(Counters *ret) {
         int r;
 
         ret->n = 0;
-        r = sd_bus_call_method(bus, "org.meshcut1", "/org/meshcut1", "org.meshcut1.Manager", "GetStatistics", &error, &reply, "");
+        r = sd_bus_call_method(bus, "org.meshcut1", "/org/meshcut1", "org.meshcut1.Manager", "GetStatistics", &error,
+                               &reply, "");
         if (r < 0)
                 die("GetStatistics: %s", error.message ?: strerror(-r));
         if (sd_bus_message_enter_container(reply, 'a', "{st}") < 0)
@@ -100,7 +101,8 @@ static uint64_t counters_find(const Counters *c, const char *name) {
 }
 
 /* The sum of what was added to counters of a kind, and the name of the one that grew most, probation aside. */
-static uint64_t counters_added(const Counters *before, const Counters *after, const char *kind, char *ret_most, size_t size) {
+static uint64_t counters_added(const Counters *before, const Counters *after, const char *kind, char *ret_most,
+                               size_t size) {
         uint64_t sum = 0, most = 0;
 
         for (unsigned i = 0; i < after->n; i++) {
@@ -293,7 +295,8 @@ static bool run_is_sound(const Run *run, const Row *row, const char *name, const
 /* By which way the messages of a sound run went has to be right, too. */
 static void check_way(const Run *run, const Row *row, const char *name) {
         if (run->by_tcp > 0 && !(row->flags & (ROW_TCP | ROW_MIXED)))
-                fail(name, "%llu messages went by TCP (%s), which proves nothing", (unsigned long long) run->by_tcp, run->reason);
+                fail(name, "%llu messages went by TCP (%s), which proves nothing", (unsigned long long) run->by_tcp,
+                     run->reason);
         if (run->by_tcp == 0 && (row->flags & ROW_MIXED))
                 fail(name, "no message went by TCP, though some have to");
 }
@@ -302,7 +305,8 @@ static void check_way(const Run *run, const Row *row, const char *name) {
 static void row_judge(const Row *row, const char *name, const Run *by_tcp, const Run *by_shortcut, const char *left) {
         char tcp[256], other[256], way[64];
 
-        snprintf(way, sizeof(way), "%llu/%llu", (unsigned long long) by_shortcut->by_shortcut, (unsigned long long) by_shortcut->by_tcp);
+        snprintf(way, sizeof(way), "%llu/%llu", (unsigned long long) by_shortcut->by_shortcut,
+                 (unsigned long long) by_shortcut->by_tcp);
         printf("%-36s ", name);
         if (!run_is_sound(by_tcp, row, name, "by TCP") || !run_is_sound(by_shortcut, row, name, "by shortcut")) {
                 printf("WRONG\n");

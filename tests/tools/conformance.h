@@ -53,7 +53,7 @@ typedef struct Row {
 } Row;
 
 /* Ended by a row without a name. */
-extern const Row rows_read[], rows_write[], rows_close[], rows_share[];
+extern const Row rows_read[], rows_ready[], rows_write[], rows_close[], rows_share[];
 
 /* ---- what was seen ---- */
 
@@ -104,7 +104,7 @@ void by_tcp(const End *e, bool on);
 /* Moves this much in messages of a size, sending and receiving in turn. */
 void stream(End *from, uint64_t total, size_t message, size_t buffer);
 
-/* How much more patience everything needs here: MESHCUT_SLOW. And what is long enough for anything to come that comes at all. */
+/* How much more patience everything needs here: MESHCUT_SLOW. And what is enough for all that comes at all. */
 unsigned patience(void);
 unsigned wait_ms(void);
 
