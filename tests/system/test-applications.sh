@@ -65,7 +65,7 @@ bodies() {
         local port=$1 path=$2 count=$3 connections=$4
         shift 4
         at client apps python3 "$TOP/tests/tools/bodies.py" 127.0.0.1 "$port" "/$path" "$SCRATCH/www/$path" \
-                $((60 * SLOW)) "$connections" --count="$count" --patience=$((5 * SLOW)) "$@"
+                $((110 * SLOW)) "$connections" --count="$count" --patience=$((5 * SLOW)) "$@"
 }
 
 ns_add apps
