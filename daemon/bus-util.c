@@ -20,9 +20,17 @@ typedef struct Call {
         struct Call *next;
 } Call;
 
+/* One connection to the bus, and what it waits for. */
+typedef struct Caller {
+        char *name;
+        Call *calls, **end;
+        struct Caller *next;
+} Caller;
+
 struct BusQueue {
         sd_event_source *idle, *turn;
-        Call *waiting, **end;
+        sd_bus_slot *gone;
+        Caller *callers, **end;
         size_t n_waiting;
         Call *asking; /* each belongs to the slot of its question */
 };
@@ -144,12 +152,66 @@ static int authorize(Call *call, sd_bus_error *error) {
 
 /* ---- when ---- */
 
-static Call *take_first(BusQueue *q) {
-        Call *c = q->waiting;
+static Caller *caller_free(Caller *caller) {
+        if (!caller)
+                return NULL;
+        for (Call *c = caller->calls, *next; c; c = next) {
+                next = c->next;
+                call_free(c);
+        }
+        free(caller->name);
+        free(caller);
+        return NULL;
+}
+DEFINE_CLEANUP(Caller *, caller_free);
 
-        q->waiting = c->next;
-        if (!q->waiting)
-                q->end = &q->waiting;
+static int caller_new(const char *name, Caller **ret) {
+        _cleanup_(caller_freep) Caller *caller = calloc(1, sizeof(*caller));
+
+        if (!caller)
+                return -ENOMEM;
+        caller->end = &caller->calls;
+        caller->name = strdup(name);
+        if (!caller->name)
+                return -ENOMEM;
+        *ret = TAKE_PTR(caller);
+        return 0;
+}
+
+static Caller *find_caller(const BusQueue *q, const char *name) {
+        for (Caller *caller = q->callers; caller; caller = caller->next)
+                if (streq(caller->name, name))
+                        return caller;
+        return NULL;
+}
+
+static void append_caller(BusQueue *q, Caller *caller) {
+        caller->next = NULL;
+        *q->end = caller;
+        q->end = &caller->next;
+}
+
+static void remove_caller(BusQueue *q, Caller *caller) {
+        Caller **p = &q->callers;
+
+        while (*p != caller)
+                p = &(*p)->next;
+        *p = caller->next;
+        if (!*p)
+                q->end = p;
+}
+
+/* One call of each caller in turn: many calls of one do not stand before the first of another. */
+static Call *take_first(BusQueue *q) {
+        Caller *caller = q->callers;
+        Call *c = caller->calls;
+
+        remove_caller(q, caller);
+        caller->calls = c->next;
+        if (caller->calls)
+                append_caller(q, caller);
+        else
+                caller_free(caller);
         q->n_waiting--;
         c->next = NULL;
         return c;
@@ -171,7 +233,7 @@ static int schedule_none(BusQueue *q) {
 }
 
 static int do_next(BusQueue *q) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *request = sd_bus_message_ref(q->waiting->request);
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *request = sd_bus_message_ref(q->callers->calls->request);
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(call_freep) Call *c = NULL;
         uint64_t unsent = 0;
@@ -185,7 +247,7 @@ static int do_next(BusQueue *q) {
         c = take_first(q);
         r = c->action ? authorize(TAKE_PTR(c), &error) : c->handler(request, c->userdata, &error);
         (void) reply_failure(request, r, &error);
-        return q->waiting ? schedule(q, true, TURN_USEC) : schedule_none(q);
+        return q->callers ? schedule(q, true, TURN_USEC) : schedule_none(q);
 }
 
 static int on_idle(sd_event_source *source, void *userdata) {
@@ -196,13 +258,32 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
         return do_next(userdata);
 }
 
-int bus_queue_new(sd_event *event, BusQueue **ret) {
+/* Nobody waits for the replies any more. */
+static int on_name_gone(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        BusQueue *q = userdata;
+        Caller *caller;
+        const char *name;
+        int r = sd_bus_message_read(message, "s", &name);
+
+        if (r < 0)
+                return r;
+        caller = find_caller(q, name);
+        if (!caller)
+                return 0;
+        for (const Call *c = caller->calls; c; c = c->next)
+                q->n_waiting--;
+        remove_caller(q, caller);
+        caller_free(caller);
+        return q->callers ? 0 : schedule_none(q);
+}
+
+int bus_queue_new(sd_bus *bus, sd_event *event, BusQueue **ret) {
         _cleanup_(bus_queue_freep) BusQueue *q = calloc(1, sizeof(*q));
         int r;
 
         if (!q)
                 return -ENOMEM;
-        q->end = &q->waiting;
+        q->end = &q->callers;
         r = sd_event_add_defer(event, &q->idle, on_idle, q);
         if (r >= 0)
                 r = sd_event_source_set_priority(q->idle, SD_EVENT_PRIORITY_IDLE);
@@ -210,6 +291,11 @@ int bus_queue_new(sd_event *event, BusQueue **ret) {
                 r = sd_event_add_time_relative(event, &q->turn, CLOCK_MONOTONIC, TURN_USEC, USEC_PER_MSEC, on_turn, q);
         if (r >= 0)
                 r = schedule_none(q);
+        if (r >= 0)
+                r = sd_bus_add_match_async(bus, &q->gone,
+                                           "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+                                           "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
+                                           on_name_gone, NULL, q);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(q);
@@ -219,10 +305,13 @@ int bus_queue_new(sd_event *event, BusQueue **ret) {
 BusQueue *bus_queue_free(BusQueue *q) {
         if (!q)
                 return NULL;
+        sd_bus_slot_unref(q->gone);
         sd_event_source_disable_unref(q->idle);
         sd_event_source_disable_unref(q->turn);
-        while (q->waiting)
-                call_free(take_first(q));
+        for (Caller *caller = q->callers, *next; caller; caller = next) {
+                next = caller->next;
+                caller_free(caller);
+        }
         for (Call *c = q->asking; c; c = c->next)
                 c->queue = NULL;
         free(q);
@@ -231,22 +320,31 @@ BusQueue *bus_queue_free(BusQueue *q) {
 
 int bus_queue_add(BusQueue *q, sd_bus_message *request, const char *action, bus_handler_t handler, void *userdata,
                   sd_bus_error *error) {
+        const char *name = sd_bus_message_get_sender(request);
+        Caller *caller = find_caller(q, name);
         _cleanup_(call_freep) Call *c = NULL;
         int r;
 
-        if (q->n_waiting >= WAITING_MAX)
+        /* Who has none waiting always gets one in. A bus has few connections for each user. */
+        if (caller && q->n_waiting >= WAITING_MAX)
                 return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls wait");
         c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
         *c = (Call){ sd_bus_message_ref(request), action, handler, userdata, q };
-        if (!q->waiting) {
+        if (!q->callers) {
                 r = schedule(q, true, TURN_USEC);
                 if (r < 0)
                         return r;
         }
-        *q->end = c;
-        q->end = &c->next;
+        if (!caller) {
+                r = caller_new(name, &caller);
+                if (r < 0)
+                        return r;
+                append_caller(q, caller);
+        }
+        *caller->end = c;
+        caller->end = &c->next;
         q->n_waiting++;
         TAKE_PTR(c);
         return 1;

@@ -12,11 +12,12 @@
 
 typedef int (*bus_handler_t)(sd_bus_message *request, void *userdata, sd_bus_error *error);
 
-/* Method calls that wait. What sd-bus answers by itself, such as a property, overtakes them: they are done one after another, in
- * the order in which they came, when nothing else is to do, but one at least every ten milliseconds. */
+/* Method calls that wait. What sd-bus answers by itself, such as a property, overtakes them: they are done when nothing else is
+ * to do, but one at least every ten milliseconds; those of one caller in the order in which they came, and one of each caller
+ * in turn. The calls of one that left are forgotten. */
 typedef struct BusQueue BusQueue;
 
-int bus_queue_new(sd_event *event, BusQueue **ret);
+int bus_queue_new(sd_bus *bus, sd_event *event, BusQueue **ret);
 /* Lets go of all that waits, without a reply: the bus connection is about to end. Takes NULL. Returns NULL. */
 BusQueue *bus_queue_free(BusQueue *q);
 DEFINE_CLEANUP(BusQueue *, bus_queue_free);

@@ -365,7 +365,7 @@ int manager_bus_connect(Manager *m) {
         }
         r = sd_bus_set_exit_on_disconnect(m->bus, true);
         if (r >= 0)
-                r = bus_queue_new(m->event, &m->calls);
+                r = bus_queue_new(m->bus, m->event, &m->calls);
         if (r >= 0)
                 r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
