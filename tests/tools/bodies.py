@@ -3,11 +3,15 @@
 
 """Gets one body over and over, on several connections at once, and compares every byte with a file.
 
-    bodies.py HOST PORT PATH FILE SECONDS CONNECTIONS
+    bodies.py HOST PORT PATH FILE SECONDS CONNECTIONS [--count=N] [--rate=BYTES] [--patience=SECONDS]
+
+With --count it is done when that many bodies came, and has failed when they have not after SECONDS. --rate makes each
+connection a slow reader. Nothing for --patience seconds (5) is a stall. Prints the longest time in which nothing came, too.
 
 Exit status 1, and a line that says which byte was wrong and where the one that came stands in the file. Unlike curl it
 keeps its connections, and unlike wrk it looks at what it gets."""
 
+import argparse
 import selectors
 import socket
 import sys
@@ -50,18 +54,36 @@ class Connection:
         return self.position == len(body)
 
 
-def main(host, port, path, file, seconds, connections):
-    with open(file, "rb") as f:
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("path")
+    parser.add_argument("file")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("connections", type=int)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=0)
+    parser.add_argument("--patience", type=float, default=5)
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    with open(args.file, "rb") as f:
         body = f.read()
-    request = f"GET {path} HTTP/1.1\r\nHost: mesh\r\n\r\n".encode()
+    request = f"GET {args.path} HTTP/1.1\r\nHost: mesh\r\n\r\n".encode()
     selector = selectors.DefaultSelector()
-    for _ in range(int(connections)):
-        Connection(selector, host, int(port))
-    end, bodies = time.monotonic() + float(seconds), 0
-    while time.monotonic() < end:
-        ready = selector.select(5)
+    for _ in range(args.connections):
+        Connection(selector, args.host, args.port)
+    begun = last = time.monotonic()
+    bodies, longest = 0, 0
+    while time.monotonic() < begun + args.seconds and not (args.count and bodies >= args.count):
+        ready = selector.select(args.patience)
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
         if not ready:
-            fail("stalled: nothing came for 5 s")
+            fail(f"stalled: nothing came for {args.patience} s, after {bodies} bodies")
         for key, _ in ready:
             connection = key.data
             if key.events & selectors.EVENT_WRITE:
@@ -79,7 +101,11 @@ def main(host, port, path, file, seconds, connections):
                 bodies += 1
                 connection.position = -1
                 selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
-    print(f"bodies={bodies}")
+            if args.rate:
+                time.sleep(len(data) / args.rate / args.connections)
+    if bodies < args.count:
+        fail(f"{bodies} of {args.count} bodies in {args.seconds} s")
+    print(f"bodies={bodies} longest={longest:.3f} seconds={time.monotonic() - begun:.2f}")
 
 
-main(*sys.argv[1:])
+main()
