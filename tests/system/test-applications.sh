@@ -123,7 +123,7 @@ assert_eq "left as blocking" "$(since socket.connections_left.blocking)" 1
 mark
 python_get 8081 || fail "Python, shortcut"
 assert_eq "paired where a rule allows it" "$(since socket.connections_paired)" 1
-assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 20
+assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
 
 if [[ -e $TOOLS/Available.class ]] && type java >/dev/null 2>&1; then
         say "Java, InputStream.available()"
@@ -134,7 +134,7 @@ if [[ -e $TOOLS/Available.class ]] && type java >/dev/null 2>&1; then
         mark
         got "shortcut" java_get 8081
         assert_eq "paired where a rule allows it" "$(since socket.connections_paired)" 1
-        assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 20
+        assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
 else
         say "without Java: no java, or javac was not there at the build"
 fi

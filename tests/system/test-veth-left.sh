@@ -23,14 +23,19 @@ left() { # NAME PATTERN: left for that reason
 }
 left_now() { [[ $(veth "$1" State) == left ]] && grep -qE "$2" <<<"$(veth "$1" Reason)"; }
 
-# flows FROM TO ADDRESS: packets that were shortcut in half a second of UDP; "broken" if none got through.
+# flows FROM TO ADDRESS: packets that were shortcut in a short while of UDP; "broken" if none got through.
 flows() {
         local pid out
         at_exec "$2" "$2" "$TOOLS/udp" --listen "$3:7003" &
         pid=$!
         eventually 5 listening_udp "$2" 7003
         mark
-        out=$(at "$1" "$1" "$TOOLS/udp" --connect "$3:7003" --seconds 0.5 2>&1) && since veth.packets_shortcut || { say "$1 to $2: $out"; echo broken; }
+        if out=$(at "$1" "$1" "$TOOLS/udp" --connect "$3:7003" --seconds "$(calc "0.5 * $SLOW")" 2>&1); then
+                since veth.packets_shortcut
+        else
+                say "$1 to $2: $out"
+                echo broken
+        fi
         kill $pid
         wait $pid 2>/dev/null || true
 }

@@ -47,12 +47,13 @@ static void wait_readable(int ep, int timeout_ms) {
                 r = epoll_wait(ep, &e, 1, timeout_ms);
         while (r < 0 && errno == EINTR);
         if (r == 0)
-                die("stalled: nothing came for 10 s");
+                die("stalled: nothing came for %g s", timeout_ms / 1e3);
         if (r < 0)
                 die("epoll_wait: %m");
 }
 
-/* Returns false at the end of the stream. Only the client gives up, after ten seconds: a server may have an idle peer. */
+/* Returns false at the end of the stream. Only the client gives up, after ten seconds, or as many as
+ * it measures if those are more: a server may have an idle peer. */
 static bool message_read(int ep, int fd, char *buf, size_t size, int timeout_ms) {
         for (size_t done = 0; done < size;) {
                 ssize_t n;
@@ -114,6 +115,7 @@ static void measure(const Address *a, const char *mode, size_t size, double seco
         uint32_t *samples = malloc(SAMPLES_MAX * sizeof(uint32_t));
         char *out = malloc(size), *in = malloc(size);
         int fd = socket_connect(a, !blocking), ep = blocking ? -1 : epoll_for(fd);
+        int stall_ms = (seconds > 10 ? seconds : 10) * 1000;
         uint64_t start, warm, end, last;
         size_t n = 0, count = 0;
 
@@ -126,7 +128,7 @@ static void measure(const Address *a, const char *mode, size_t size, double seco
                 uint64_t t;
 
                 message_write(fd, out, size);
-                if (!message_read(ep, fd, in, size, 10000))
+                if (!message_read(ep, fd, in, size, stall_ms))
                         die("the server closed the connection");
                 t = now_ns();
                 /* The first tenth is not measured: caches, and the counters of the service's heuristics. */
