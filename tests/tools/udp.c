@@ -7,7 +7,7 @@
  *   udp --listen ADDR       server, until killed
  *   udp --connect ADDR      client: measures
  *
- * One line comes out: "udp size=64 count=N lost=N rate=R p50_us=X". A request without an answer within 200 ms is lost, and
+ * One line comes out: "udp size=64 count=N lost=N rate=R p50_us=X". A request without an answer within 500 ms is lost, and
  * the next one is sent.
  */
 
@@ -66,7 +66,7 @@ static bool await(int fd, unsigned char *in, const unsigned char *out, size_t si
                 ssize_t n = recv(fd, in, size + 1, MSG_DONTWAIT);
 
                 if (n < 0 && (errno == EAGAIN || errno == ECONNREFUSED)) {
-                        if (poll(&p, 1, 200) == 0)
+                        if (poll(&p, 1, 500) == 0)
                                 return false;
                         continue;
                 }
