@@ -9,6 +9,7 @@
 #define SO_RCVLOWAT 18
 #define SO_ZEROCOPY 60
 #define TCP_ULP 31
+#define SOL_TLS 282
 
 /* Accepted sockets inherit both from their listener. */
 static __always_inline bool has_option(struct sock *sk) {

@@ -84,9 +84,10 @@ static __noinline int give_up_blocking(struct meshcut_end *end) {
 /* Every setsockopt() of the hierarchy comes here first, with the socket's lock. Always returns 1 and changes nothing. */
 SEC("cgroup/setsockopt")
 int meshcut_setsockopt(struct bpf_sockopt *ctx) {
-        /* The kernel shows no more than a page of the value, and would then take that page for all of it: of this
-         * length it means "what the process gave". Below it stays: another program may have changed the value. */
-        if (ctx->optlen > PAGE_SIZE)
+        /* The kernel goes on with the copy of the value that it shows to programs. That is no more than a page, and 7.2 warns
+         * of itself when it takes the keys of kTLS from there. Of this length it means "what the process gave". Else it
+         * stays: another program may have changed the value. */
+        if (ctx->optlen > PAGE_SIZE || ctx->level == SOL_TLS)
                 ctx->optlen = 0;
         if (sets_option(ctx))
                 put_back(BPF_CORE_READ((struct bpf_sockopt_kern *) ctx, sk));
