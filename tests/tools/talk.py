@@ -54,10 +54,12 @@ def serve(address):
         s.sendto(data, peer)
 
     def answer_stream(s):
-        data = s.recv(65536)
-        if data:
+        try:
+            data = s.recv(65536)
             s.sendall(data)
-        else:
+        except ConnectionError:  # whoever traces a route by SYNs may reset what it began
+            data = b""
+        if not data:
             sockets.unregister(s)
             s.close()
 
