@@ -17,13 +17,6 @@
 #define STREAM_OTHER_CPU_BYTES_MIN 49152
 #define STREAM_OTHER_CPU_BYTES_MAX 131072
 
-/* Tells an end that its peer will not come, or has to go: both leave the sockmap at their first quiet moment. The
- * fetching atomic orders the flag before the psock references that on_segment() reads: a sender takes its reference,
- * an atomic too, before the program looks at the flag. */
-static __always_inline void demote(struct meshcut_end *end) {
-        FETCHED(__sync_fetch_and_or(&end->flags, MESHCUT_END_OFF | MESHCUT_END_DEMOTE));
-}
-
 static __always_inline void demote_both(struct meshcut_end *end) {
         struct meshcut_end *peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
 

@@ -41,13 +41,6 @@ struct {
         __type(value, __u64);
 } sockets SEC(".maps");
 
-struct {
-        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-        __uint(max_entries, MESHCUT_RULES_MAX + 1);
-        __type(key, __u32);
-        __type(value, struct meshcut_counters);
-} counters SEC(".maps");
-
 /* Not read by programs: lets a daemon that adopts the pins know which rule the counters of an index belong to. */
 struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -62,22 +55,6 @@ struct {
         __type(key, __u32);
         __type(value, struct meshcut_about);
 } about SEC(".maps");
-
-/* An atomic orders memory only if it fetches, and clang makes one whose result is not used fetch nothing. */
-#define FETCHED(atomic)                                   \
-        do {                                              \
-                __u64 _old = (atomic);                    \
-                asm volatile("" : : "r"(_old));           \
-        } while (0)
-
-/* A per-CPU counter is not covered by the socket lock: a sender can be preempted by another one on its CPU. */
-#define COUNT(rule, field, n)                                                                \
-        do {                                                                                 \
-                __u32 _rule = (rule);                                                        \
-                struct meshcut_counters *_c = bpf_map_lookup_elem(&counters, &_rule);        \
-                if (_c)                                                                      \
-                        __sync_fetch_and_add(&_c->field, (n));                               \
-        } while (0)
 
 static __always_inline void count_left(__u32 rule, __u32 reason) {
         struct meshcut_counters *c = bpf_map_lookup_elem(&counters, &rule);

@@ -7,6 +7,9 @@
  * is remembered by cgroup, and never enrolled from then on. On a socket that is enrolled already the call fails with
  * EINVAL, which says "not on this file": applications that know splice() read and write then, as the manual has it.
  *
+ * MSG_WAITALL and MSG_OOB: the kernel does not know these flags for enrolled sockets. Who uses them is remembered likewise,
+ * and a connection that is enrolled already goes back to TCP, though that call itself may come too early for it.
+ *
  * FIONREAD: on older kernels it misses bytes that were handed over. */
 
 #include <linux/bpf.h>
@@ -32,6 +35,13 @@
 #define PSOCK_BIT 4UL /* of sk_user_data */
 #define PSOCK_FLAGS 7UL
 #define MESSAGES_MAX 65536
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define MSG_OOB 0x1
+#define MSG_DONTWAIT 0x40
+#define MSG_WAITALL 0x100
+#define O_NONBLOCK 04000
 
 char _license[] SEC("license") = "GPL";
 
@@ -48,11 +58,10 @@ static __always_inline bool is_member(struct sock *sk, __u64 *ret_cookie) {
         return end && !(end->flags & MESHCUT_END_DEMOTED);
 }
 
-/* Remembers something of a cgroup. Tells the daemon what is new. */
+/* Remembers something of a cgroup. Tells the daemon of the call, if that is new. */
 static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
         struct meshcut_reader *reader, first = {};
         struct meshcut_guard_event *event;
-        __u64 news;
 
         reader = bpf_map_lookup_elem(&readers, &cgroup);
         if (!reader) {
@@ -61,8 +70,7 @@ static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
                 if (!reader)
                         return;
         }
-        news = flags & ~reader->flags;
-        if (!news)
+        if (!(flags & ~reader->flags))
                 return;
         __sync_fetch_and_or(&reader->flags, flags);
         event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -70,7 +78,7 @@ static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
                 return;
         event->cgroup = cgroup;
         event->cookie = cookie;
-        event->flag = news;
+        event->flags = flags;
         event->pid = bpf_get_current_pid_tgid() >> 32;
         bpf_get_current_comm(event->command, sizeof(event->command));
         bpf_ringbuf_submit(event, 0);
@@ -162,6 +170,46 @@ int guard_zerocopy(__u64 *ctx) {
         }
         remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED, cookie);
         return -EINVAL;
+}
+
+/* A flag of a call that does not work on an enrolled socket. */
+static __always_inline int on_flag(struct socket *socket, __u64 flag) {
+        struct sock *sk = BPF_CORE_READ(socket, sk);
+        __u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+        struct meshcut_end *end;
+        __u64 cookie;
+
+        if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+                return 0;
+        if (is_member(sk, &cookie)) {
+                end = bpf_map_lookup_elem(&ends, &cookie);
+                if (end && !(end->flags & MESHCUT_END_OPTION))
+                        put_back(end);
+                flag |= MESHCUT_READER_PUT_BACK;
+        }
+        remember_reader(sk, flag, cookie);
+        return 0;
+}
+
+/* Where it does not block it waits for nothing on TCP either. Each receive call of the host comes here: the flag first. */
+SEC("fentry/security_socket_recvmsg")
+int guard_waitall(__u64 *ctx) {
+        struct socket *socket = (struct socket *) ctx[0];
+        int flags = ctx[3];
+
+        if (!(flags & MSG_WAITALL) || (flags & MSG_DONTWAIT) || (BPF_CORE_READ(socket, file, f_flags) & O_NONBLOCK))
+                return 0;
+        return on_flag(socket, MESHCUT_READER_WAITS);
+}
+
+/* Before the socket's program is asked: the urgent byte itself goes by TCP. */
+SEC("fentry/security_socket_sendmsg")
+int guard_urgent(__u64 *ctx) {
+        struct msghdr *message = (struct msghdr *) ctx[1];
+
+        if (!(message->msg_flags & MSG_OOB))
+                return 0;
+        return on_flag((struct socket *) ctx[0], MESHCUT_READER_OPTION);
 }
 
 struct sum {

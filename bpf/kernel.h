@@ -67,6 +67,10 @@ struct socket {
         struct sock *sk;
 };
 
+struct msghdr {
+        unsigned int msg_flags;
+};
+
 struct fdtable {
         unsigned int max_fds;
         struct file **fd;
@@ -165,6 +169,7 @@ struct sock {
         int sk_rcvlowat;
         int sk_forward_alloc;
         struct mem_cgroup *sk_memcg;
+        __u16 sk_protocol;
         __u8 sk_kern_sock : 1;
         __u8 sk_shutdown;
         struct socket *sk_socket;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* What the socket shortcut and the guard share: who is enrolled, and who must not be. */
+/* What the socket shortcut and the guard share: who is enrolled, who must not be, and how a connection is put back. */
 
 struct {
         __uint(type, BPF_MAP_TYPE_HASH);
@@ -18,3 +18,51 @@ struct {
         __type(key, __u64);
         __type(value, struct meshcut_reader);
 } readers SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __uint(max_entries, MESHCUT_RULES_MAX + 1);
+        __type(key, __u32);
+        __type(value, struct meshcut_counters);
+} counters SEC(".maps");
+
+/* An atomic orders memory only if it fetches, and clang makes one whose result is not used fetch nothing. */
+#define FETCHED(atomic)                                   \
+        do {                                              \
+                __u64 _old = (atomic);                    \
+                asm volatile("" : : "r"(_old));           \
+        } while (0)
+
+/* A per-CPU counter is not covered by the socket lock: a sender can be preempted by another one on its CPU. */
+#define COUNT(rule, field, n)                                                                \
+        do {                                                                                 \
+                __u32 _rule = (rule);                                                        \
+                struct meshcut_counters *_c = bpf_map_lookup_elem(&counters, &_rule);        \
+                if (_c)                                                                      \
+                        __sync_fetch_and_add(&_c->field, (n));                               \
+        } while (0)
+
+/* Tells an end that its peer will not come, or has to go: both leave the sockmap at their first quiet moment. The
+ * fetching atomic orders the flag before the psock references that on_segment() reads: a sender takes its reference,
+ * an atomic too, before the program looks at the flag. */
+static __always_inline void demote(struct meshcut_end *end) {
+        FETCHED(__sync_fetch_and_or(&end->flags, MESHCUT_END_OFF | MESHCUT_END_DEMOTE));
+}
+
+static __always_inline void shut(struct meshcut_end *end) {
+        __sync_fetch_and_or(&end->flags, MESHCUT_END_OPTION);
+        demote(end);
+}
+
+/* Something was asked of an enrolled socket that does not work there: its connection goes back to TCP at the first quiet
+ * moment, and by TCP until then. */
+static __always_inline void put_back(struct meshcut_end *end) {
+        struct meshcut_end *peer;
+
+        if (!(end->flags & MESHCUT_END_DEMOTE))
+                COUNT(end->rule, demoted, 1);
+        shut(end);
+        peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
+        if (peer)
+                shut(peer);
+}

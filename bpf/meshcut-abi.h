@@ -37,7 +37,7 @@
         X(SPLICE, "splice")            /* a process of an end's cgroup reads by splice() or zero-copy receive */       \
         X(PROBATION, "probation")      /* among the first of an end's cgroup, of which is not known how it reads */    \
         X(OPTION, "option")            /* an end has a socket option that does not work on an enrolled socket, or a    \
-                                          process of its cgroup sets one later */
+                                          process of its cgroup sets one later, or uses such a flag of a call */
 
 /* Why a message of an enrolled socket went by TCP: counter socket.passed.<name>. */
 #define MESHCUT_PASSED_REASONS(X)                                                                                      \
@@ -56,7 +56,7 @@
         X(ZEROCOPY, "zerocopy")        /* SO_ZEROCOPY */                                                               \
         X(ULP, "ulp")                  /* kTLS was set after the connection was enrolled */                            \
         X(DEMOTED, "demoted")          /* a stream that plain TCP does better: on its way out of the sockmap */        \
-        X(OPTION, "option")            /* a socket option that does not work there was set: on its way out, too */
+        X(OPTION, "option")            /* an option was set, or a flag used, that does not work there: likewise */
 
 #define MESHCUT_ENUM_LEFT(id, name) MESHCUT_LEFT_##id,
 #define MESHCUT_ENUM_PASSED(id, name) MESHCUT_PASSED_##id,
@@ -161,7 +161,7 @@ struct meshcut_handshake {
 #define MESHCUT_END_DEMOTE (1U << 4)         /* leave the sockmap at the first quiet moment */
 #define MESHCUT_END_DEMOTED (1U << 5)        /* left it */
 #define MESHCUT_END_KEEP_HDR_OPT (1U << 6)   /* another program had asked for the callback that demotion uses */
-#define MESHCUT_END_OPTION (1U << 7)         /* demoted because of a socket option */
+#define MESHCUT_END_OPTION (1U << 7)         /* demoted because of a socket option, or of a call's flag */
 
 /* Element of "ends", keyed by the socket's cookie: a member of the sockhash. Written by programs that hold that
  * socket's lock, so without atomics, but for the flags and the peer, which the other end may write too. */
@@ -197,7 +197,9 @@ struct meshcut_reader {
 #define MESHCUT_READER_SPLICES (1U << 0)  /* splice() from a TCP socket, or TCP_ZEROCOPY_RECEIVE: never enrolled */
 #define MESHCUT_READER_REFUSED (1U << 1)  /* ... from an enrolled one: it got EINVAL */
 #define MESHCUT_READER_CAUGHT (1U << 2)   /* ... from an enrolled one, in a way that could not be refused */
-#define MESHCUT_READER_OPTION (1U << 3)   /* set an option on an enrolled socket that does not work there: no more enrolled */
+#define MESHCUT_READER_OPTION (1U << 3)   /* set an option on an enrolled socket, or sends by MSG_OOB: no more enrolled */
+#define MESHCUT_READER_WAITS (1U << 4)    /* reads blocking sockets by MSG_WAITALL: AllowBlocking= is of no effect */
+#define MESHCUT_READER_PUT_BACK (1U << 5) /* ... or used such a flag on an enrolled one, which went back to TCP */
 
 /* Key of "listeners", and element of "watched", which is keyed by cookie: whom a socket was accepted by. */
 struct meshcut_listener_key {
@@ -212,11 +214,11 @@ struct meshcut_listener {
         __u32 blocking;    /* one did, at some time */
 };
 
-/* What the guard tells the daemon, by a ring buffer: once for each flag of a cgroup. */
+/* What the guard tells the daemon, by a ring buffer: of the first call for each flag of a cgroup. */
 struct meshcut_guard_event {
         __u64 cgroup;
         __u64 cookie; /* of the socket */
-        __u32 flag;   /* MESHCUT_READER_* */
+        __u32 flags;  /* MESHCUT_READER_* */
         __u32 pid;
         char command[16];
 };

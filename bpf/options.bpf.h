@@ -30,25 +30,15 @@ static __always_inline bool sets_option(struct bpf_sockopt *ctx) {
         return ctx->optname == SO_ZEROCOPY || *value != 1;
 }
 
-static __always_inline void shut_for_option(struct meshcut_end *end) {
-        __sync_fetch_and_or(&end->flags, MESHCUT_END_OPTION);
-        demote(end);
-}
-
-/* If the socket is enrolled, its connection goes back to TCP at the first quiet moment, and by TCP until then. */
-static __always_inline void put_back(struct sock *sk) {
+/* If the socket is enrolled, it goes back to TCP. */
+static __always_inline void on_option(struct sock *sk) {
         __u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-        struct meshcut_end *end = bpf_map_lookup_elem(&ends, &cookie), *peer;
+        struct meshcut_end *end = bpf_map_lookup_elem(&ends, &cookie);
         struct meshcut_reader *reader, first = { .flags = MESHCUT_READER_OPTION };
 
         if (!end || (end->flags & MESHCUT_END_OPTION))
                 return;
-        if (!(end->flags & MESHCUT_END_DEMOTE))
-                COUNT(end->rule, demoted, 1);
-        shut_for_option(end);
-        peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
-        if (peer)
-                shut_for_option(peer);
+        put_back(end);
         reader = bpf_map_lookup_elem(&readers, &end->identity.cgroup);
         if (reader)
                 __sync_fetch_and_or(&reader->flags, MESHCUT_READER_OPTION);

@@ -90,7 +90,7 @@ int meshcut_setsockopt(struct bpf_sockopt *ctx) {
         if (ctx->optlen > PAGE_SIZE || ctx->level == SOL_TLS)
                 ctx->optlen = 0;
         if (sets_option(ctx))
-                put_back(BPF_CORE_READ((struct bpf_sockopt_kern *) ctx, sk));
+                on_option(BPF_CORE_READ((struct bpf_sockopt_kern *) ctx, sk));
         return 1;
 }
 

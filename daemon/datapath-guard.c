@@ -22,6 +22,8 @@ static const struct {
 } programs[] = {
         { "guard_splice", "tcp_splice_read", GUARD_SPLICE, false },
         { "guard_zerocopy", "security_socket_getsockopt", GUARD_SPLICE, false },
+        { "guard_waitall", "security_socket_recvmsg", GUARD_SPLICE, false },
+        { "guard_urgent", "security_socket_sendmsg", GUARD_SPLICE, false },
         { "guard_syscall", "__x64_sys_splice", GUARD_SPLICE, true },
         { "guard_permission", "security_file_permission", GUARD_SPLICE, true },
         { "guard_fionread", "sk_ioctl", GUARD_FIONREAD, true },
@@ -77,8 +79,8 @@ static int on_event(void *userdata, void *data, size_t size) {
 static int start(Guard *guard, SocketDatapath *dp, GuardPart part, size_t alternative) {
         struct guard_bpf *s = guard->skeleton = guard_bpf__open();
         struct bpf_link **const links[] = {
-                &s->links.guard_splice,     &s->links.guard_zerocopy, &s->links.guard_syscall,
-                &s->links.guard_permission, &s->links.guard_fionread, &s->links.guard_fionread_tcp,
+                &s->links.guard_splice,  &s->links.guard_zerocopy,   &s->links.guard_waitall,  &s->links.guard_urgent,
+                &s->links.guard_syscall, &s->links.guard_permission, &s->links.guard_fionread, &s->links.guard_fionread_tcp,
         };
         int r = 0;
 
@@ -92,6 +94,8 @@ static int start(Guard *guard, SocketDatapath *dp, GuardPart part, size_t altern
                 r = bpf_map__reuse_fd(s->maps.ends, dp->maps[MAP_ENDS]);
                 if (r >= 0)
                         r = bpf_map__reuse_fd(s->maps.readers, dp->maps[MAP_READERS]);
+                if (r >= 0)
+                        r = bpf_map__reuse_fd(s->maps.counters, dp->maps[MAP_COUNTERS]);
         }
         if (r >= 0)
                 r = guard_bpf__load(s);

@@ -48,6 +48,6 @@
  * MESHCUT_REASON] */
 #define MESHCUT_MESSAGE_FIREWALL_SKIPPED "c567ff06fcf14b1d8281a7326a6bd060"
 
-/* The processes of a cgroup read in a way that an enrolled socket does not know: its connections stay on TCP.
- * [MESHCUT_CGROUP, MESHCUT_COMMAND, MESHCUT_REASON] */
+/* The processes of a cgroup use their sockets in a way that an enrolled socket does not know: its connections stay on TCP.
+ * [MESHCUT_CGROUP, MESHCUT_COMMAND, MESHCUT_USE, MESHCUT_REASON] */
 #define MESHCUT_MESSAGE_RECEIVER_EXCLUDED "f455079a425a47938b3aec4f5f325f54"

@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 # The guard, with no quirk accepted: who splices is left on TCP, what is enrolled refuses splice() at once and loses nothing,
-# and FIONREAD is right. Where tracing programs are refused there is no guard, and the shortcut says so: a skip.
+# FIONREAD is right, and MSG_WAITALL and MSG_OOB lead back to TCP. Where tracing programs are refused there is no guard, and the
+# shortcut says so: a skip.
 . "$(dirname "$0")/lib.sh"
 
-configured() { # PROBATION
-        printf '[Meshcut]\nCgroupRoot=%s\n[Socket]\nProbation=%s\n[Rule mesh]\nAction=shortcut\n' "$CG" "$1" >"$SCRATCH/meshcut.conf"
+configured() { # PROBATION [RULE LINE...]
+        {
+                printf '[Meshcut]\nCgroupRoot=%s\n[Socket]\nProbation=%s\n[Rule mesh]\nAction=shortcut\n' "$CG" "$1"
+                printf '%s\n' "${@:2}"
+        } >"$SCRATCH/meshcut.conf"
 }
 feature() { property Features | jq -r --arg name "$1" '.[] | select(.[0] == $name) | "\(.[1]) \(.[2])"'; }
+flags() { at "$1" - python3 "$TOP/tests/tools/flags.py" "$2"; }
 splicer() { at "$1" - python3 "$TOP/tests/tools/splicer.py" "${@:2}"; }
 
 configured no
@@ -37,6 +42,37 @@ assert_eq "TCP_ZEROCOPY_RECEIVE ends with" "$(splicer zerocopy --zerocopy)" EINV
 splicer zerocopy --zerocopy >/dev/null || fail "see above"
 assert_eq "left" "$(since socket.connections_left.splice)" 1
 
+say "MSG_OOB on an enrolled socket"
+mark
+assert_eq "MSG_OOB is" "$(flags urgent oob)" announced
+assert_eq "paired" "$(since socket.connections_paired)" 1
+assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
+assert_ge "messages by TCP for it" "$(since socket.passed.option)" 1
+assert_eq "demoted" "$(since socket.demoted)" 1
+grep -Fq 'cgroup /urgent stay on TCP: python3 sends by MSG_OOB' "$SCRATCH/daemon.log" || fail "the log does not name it"
+mark
+assert_eq "the next connection's MSG_OOB is" "$(flags urgent oob)" urgent
+assert_eq "left" "$(since socket.connections_left.option)" 1
+assert_eq "paired" "$(since socket.connections_paired)" 0
+
+say "MSG_WAITALL"
+configured no AllowBlocking=yes
+reload
+mark
+assert_eq "MSG_WAITALL is" "$(flags waits waitall)" short
+assert_eq "paired" "$(since socket.connections_paired)" 1
+assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
+assert_eq "demoted" "$(since socket.demoted)" 1
+grep -Fq 'cgroup /waits stay on TCP: python3 reads blocking sockets by MSG_WAITALL' "$SCRATCH/daemon.log" || fail "the log does not name it"
+mark
+assert_eq "the next connection's MSG_WAITALL is" "$(flags waits waitall)" whole
+assert_eq "left" "$(since socket.connections_left.option)" 1
+configured no
+reload
+mark
+at waits - "$TOOLS/rr" --seconds 0.1 >/dev/null || fail "rr"
+assert_eq "that do not block are not meant: paired" "$(since socket.connections_paired)" 1
+
 say "a crash of the daemon: the guard goes on, and knows what it knew"
 kill -KILL "$DAEMON_PID"
 wait "$DAEMON_PID" 2>/dev/null || true
@@ -64,6 +100,16 @@ for i in 1 2 3 4 5; do
 done
 assert_eq "on probation" "$(since socket.connections_left.probation)" 1
 assert_eq "left" "$(since socket.connections_left.splice)" 4
+
+configured auto AllowBlocking=yes
+reload
+mark
+for i in 1 2 3 4 5; do
+        assert_eq "MSG_WAITALL is" "$(flags fresh-waits waitall)" whole
+        assert_eq "MSG_OOB is" "$(flags fresh-urgent oob)" urgent
+done
+assert_eq "on probation" "$(since socket.connections_left.probation)" 2
+assert_eq "left" "$(since socket.connections_left.option)" 8
 
 daemon_stop
 [[ ! -e $SCRATCH/bpf/meshcut || -z $(ls -A "$SCRATCH/bpf/meshcut") ]] || fail "pins after a stop: $(ls -R "$SCRATCH/bpf/meshcut")"
