@@ -29,6 +29,9 @@
 #define MAY_READ 4
 #define EINVAL 22
 #define SYS_SPLICE 275 /* x86-64 */
+#define SYS_SPLICE_32 313
+#define X32_SYSCALL_BIT 0x40000000UL
+#define PF_IO_WORKER 0x10
 #define SOL_TCP 6
 #define TCP_ZEROCOPY_RECEIVE 35
 #define SIOCINQ 0x541b
@@ -94,16 +97,12 @@ static __always_inline void remember_reader(struct sock *sk, __u64 flags, __u64 
                 remember(of_socket, flags, cookie);
 }
 
-/* A call that reads from a file without looking at the psock's queue: 0 when it may go on, else the error that it gets. */
-static __always_inline long refuse_file(struct file *file) {
-        struct socket *socket;
-        struct sock *sk;
+/* A call that reads from a socket without looking at the psock's queue: 0 when it may go on, else the error that it gets. */
+static __always_inline long refuse_splice(struct file *file) {
+        struct socket *socket = BPF_CORE_READ(file, private_data);
+        struct sock *sk = BPF_CORE_READ(socket, sk);
         __u64 cookie;
 
-        if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-                return 0;
-        socket = BPF_CORE_READ(file, private_data);
-        sk = BPF_CORE_READ(socket, sk);
         if (!sk || !is_member(sk, &cookie))
                 return 0;
         remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED, cookie);
@@ -124,35 +123,54 @@ int guard_splice(__u64 *ctx) {
         return 0;
 }
 
-/* Where the kernel lets system calls be given another result. */
-SEC("fmod_ret/__x64_sys_splice")
-long guard_syscall(__u64 *ctx) {
-        struct pt_regs *regs = (struct pt_regs *) ctx[0];
-        struct task_struct *task = (struct task_struct *) bpf_get_current_task();
-        struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-        __u32 fd = BPF_CORE_READ(regs, di);
-        struct file **files, *file;
+/* splice() of an io_uring always runs in a worker of its own, in which it is the only call at a time. */
+struct {
+        __uint(type, BPF_MAP_TYPE_LRU_HASH);
+        __uint(max_entries, 1024);
+        __type(key, __u64); /* thread and process */
+        __type(value, __u32);
+} uring_splices SEC(".maps");
 
-        if (fd >= BPF_CORE_READ(table, max_fds))
-                return 0;
-        files = BPF_CORE_READ(table, fd);
-        if (bpf_probe_read_kernel(&file, sizeof(file), &files[fd]) != 0)
-                return 0;
-        return refuse_file(file);
+SEC("fentry/io_splice")
+int guard_uring(__u64 *ctx) {
+        __u64 thread = bpf_get_current_pid_tgid();
+        __u32 one = 1;
+
+        bpf_map_update_elem(&uring_splices, &thread, &one, BPF_ANY);
+        return 0;
 }
 
-/* Elsewhere: what splice() asks before it reads. read() and the like ask, too, so this has to be quick. */
+SEC("fexit/io_splice")
+int guard_uring_end(__u64 *ctx) {
+        __u64 thread = bpf_get_current_pid_tgid();
+
+        bpf_map_delete_elem(&uring_splices, &thread);
+        return 0;
+}
+
+/* Is splice() what the current thread is at? The number of a system call means another one to a 32-bit process, but none
+ * that reads from a socket by this way. */
+static __always_inline bool is_splicing(void) {
+        struct task_struct *task = bpf_get_current_task_btf();
+        struct pt_regs *regs = (struct pt_regs *) bpf_task_pt_regs(task);
+        __u64 call = regs->orig_ax & ~X32_SYSCALL_BIT, thread;
+
+        if (call == SYS_SPLICE || call == SYS_SPLICE_32)
+                return true;
+        if (!(task->flags & PF_IO_WORKER))
+                return false;
+        thread = bpf_get_current_pid_tgid();
+        return bpf_map_lookup_elem(&uring_splices, &thread);
+}
+
+/* What splice() asks before it reads. read() and the like ask, too, so this has to be quick. */
 SEC("fmod_ret/security_file_permission")
 int guard_permission(__u64 *ctx) {
         struct file *file = (struct file *) ctx[0];
-        struct pt_regs *regs;
 
-        if (!(ctx[1] & MAY_READ) || (file->f_inode->i_mode & S_IFMT) != S_IFSOCK)
+        if (!(ctx[1] & MAY_READ) || (file->f_inode->i_mode & S_IFMT) != S_IFSOCK || !is_splicing())
                 return 0;
-        regs = (struct pt_regs *) bpf_task_pt_regs(bpf_get_current_task_btf());
-        if (regs->orig_ax != SYS_SPLICE)
-                return 0;
-        return refuse_file(file);
+        return refuse_splice(file);
 }
 
 SEC("fmod_ret/security_socket_getsockopt")

@@ -71,22 +71,12 @@ struct msghdr {
         unsigned int msg_flags;
 };
 
-struct fdtable {
-        unsigned int max_fds;
-        struct file **fd;
-};
-
-struct files_struct {
-        struct fdtable *fdt;
-};
-
 struct task_struct {
-        struct files_struct *files;
+        unsigned int flags;
 };
 
 /* What a system call came with. */
 struct pt_regs {
-        unsigned long di;
         unsigned long orig_ax;
 };
 

@@ -13,21 +13,25 @@ struct Guard {
         void *userdata;
 };
 
-/* The programs by name, which is that of the pin as well. Kernels differ in what they let a program hook, so of the
- * alternatives of a part the first that the kernel takes is enough. */
+/* The programs by name, which is that of the pin as well. Kernels differ in what there is to hook, so a part has variants,
+ * of which the first that the kernel takes is enough: which of them a program belongs to, a bit for each. */
 static const struct {
-        const char *name, *function;
+        const char *name;
         GuardPart part;
-        bool alternative;
+        unsigned variants;
 } programs[] = {
-        { "guard_splice", "tcp_splice_read", GUARD_SPLICE, false },
-        { "guard_zerocopy", "security_socket_getsockopt", GUARD_SPLICE, false },
-        { "guard_waitall", "security_socket_recvmsg", GUARD_SPLICE, false },
-        { "guard_urgent", "security_socket_sendmsg", GUARD_SPLICE, false },
-        { "guard_syscall", "__x64_sys_splice", GUARD_SPLICE, true },
-        { "guard_permission", "security_file_permission", GUARD_SPLICE, true },
-        { "guard_fionread", "sk_ioctl", GUARD_FIONREAD, true },
-        { "guard_fionread_tcp", "tcp_ioctl", GUARD_FIONREAD, true },
+        { "guard_splice", GUARD_SPLICE, 3 },       { "guard_zerocopy", GUARD_SPLICE, 3 },
+        { "guard_waitall", GUARD_SPLICE, 3 },      { "guard_urgent", GUARD_SPLICE, 3 },
+        { "guard_permission", GUARD_SPLICE, 3 },   { "guard_uring", GUARD_SPLICE, 1 },
+        { "guard_uring_end", GUARD_SPLICE, 1 },    { "guard_fionread", GUARD_FIONREAD, 1 },
+        { "guard_fionread_tcp", GUARD_FIONREAD, 2 },
+};
+
+#define VARIANTS 2
+/* What they hook, for a reader of the probes. */
+static const char *const hooks[GUARD_PART_MAX][VARIANTS] = {
+        [GUARD_SPLICE] = { "security_file_permission and io_splice", "security_file_permission" },
+        [GUARD_FIONREAD] = { "sk_ioctl", "tcp_ioctl" },
 };
 
 static char *pin_path(const char *directory, size_t program) {
@@ -48,8 +52,8 @@ void datapath_remove_guard_pins(const char *directory) {
                 remove_pin(directory, i);
 }
 
-static bool is_chosen(size_t program, GuardPart part, size_t alternative) {
-        return programs[program].part == part && (!programs[program].alternative || program == alternative);
+static bool is_chosen(size_t program, GuardPart part, unsigned variant) {
+        return programs[program].part == part && (programs[program].variants & (1U << variant));
 }
 
 /* The new link is at work before the earlier daemon's goes. */
@@ -76,11 +80,12 @@ static int on_event(void *userdata, void *data, size_t size) {
         return 0;
 }
 
-static int start(Guard *guard, SocketDatapath *dp, GuardPart part, size_t alternative) {
+static int start(Guard *guard, SocketDatapath *dp, GuardPart part, unsigned variant) {
         struct guard_bpf *s = guard->skeleton = guard_bpf__open();
         struct bpf_link **const links[] = {
-                &s->links.guard_splice,  &s->links.guard_zerocopy,   &s->links.guard_waitall,  &s->links.guard_urgent,
-                &s->links.guard_syscall, &s->links.guard_permission, &s->links.guard_fionread, &s->links.guard_fionread_tcp,
+                &s->links.guard_splice,     &s->links.guard_zerocopy, &s->links.guard_waitall,   &s->links.guard_urgent,
+                &s->links.guard_permission, &s->links.guard_uring,    &s->links.guard_uring_end, &s->links.guard_fionread,
+                &s->links.guard_fionread_tcp,
         };
         int r = 0;
 
@@ -89,7 +94,7 @@ static int start(Guard *guard, SocketDatapath *dp, GuardPart part, size_t altern
                 return -errno;
         for (size_t i = 0; i < ELEMENTSOF(programs); i++)
                 bpf_program__set_autoload(bpf_object__find_program_by_name(s->obj, programs[i].name),
-                                          is_chosen(i, part, alternative));
+                                          is_chosen(i, part, variant));
         if (dp) {
                 r = bpf_map__reuse_fd(s->maps.ends, dp->maps[MAP_ENDS]);
                 if (r >= 0)
@@ -100,32 +105,30 @@ static int start(Guard *guard, SocketDatapath *dp, GuardPart part, size_t altern
         if (r >= 0)
                 r = guard_bpf__load(s);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(programs); i++)
-                if (is_chosen(i, part, alternative))
+                if (is_chosen(i, part, variant))
                         r = attach(guard, dp, i, links[i]);
         if (r < 0)
                 return r;
         guard->events = ring_buffer__new(bpf_map__fd(s->maps.events), on_event, guard, NULL);
         if (!guard->events)
                 return -errno;
-        guard->hook = programs[alternative].function;
+        guard->hook = hooks[part][variant];
         return 0;
 }
 
 int guard_new(SocketDatapath *dp, GuardPart part, Guard **ret) {
         int r = -EOPNOTSUPP;
 
-        for (size_t i = 0; i < ELEMENTSOF(programs); i++) {
+        for (unsigned variant = 0; variant < VARIANTS; variant++) {
                 _cleanup_(guard_freep) Guard *guard = NULL;
 
-                if (programs[i].part != part || !programs[i].alternative)
-                        continue;
                 guard = calloc(1, sizeof(*guard));
                 if (!guard)
                         return -ENOMEM;
-                r = start(guard, dp, part, i);
+                r = start(guard, dp, part, variant);
                 /* Nothing half done, and nothing that an earlier daemon chose otherwise. */
                 for (size_t j = 0; dp && j < ELEMENTSOF(programs); j++)
-                        if (programs[j].part == part && (r < 0 || !is_chosen(j, part, i)))
+                        if (programs[j].part == part && (r < 0 || !is_chosen(j, part, variant)))
                                 remove_pin(dp->directory, j);
                 if (r < 0)
                         continue;

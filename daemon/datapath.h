@@ -148,7 +148,7 @@ int guard_new(SocketDatapath *dp, GuardPart part, Guard **ret);
 /* Pins stay, so that the guard outlives a crash. Takes NULL. Returns NULL. */
 Guard *guard_free(Guard *guard);
 DEFINE_CLEANUP(Guard *, guard_free);
-/* The kernel's function by which it works. */
+/* The functions of the kernel by which it works. */
 const char *guard_hook(const Guard *guard);
 /* Of a guard by itself: takes the socket with this cookie for an enrolled one. */
 int guard_add_member(Guard *guard, uint64_t cookie);

@@ -140,33 +140,6 @@ static void splice_to(Pair *p) {
         close(ends[1]);
 }
 
-/* An application that splices from a socket and, where that is no use, reads. */
-static void splice_from(Pair *p) {
-        uint8_t buf[10000];
-        int ends[2];
-        ssize_t n;
-
-        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-                die("pipe: %m");
-        sends(&p->client, 10000, 0);
-        ready(&p->server);
-        n = splice(p->server.fd, NULL, ends[1], NULL, sizeof(buf), SPLICE_F_NONBLOCK);
-        saw("splice() from the socket: %s", outcome_of(n));
-        if (n > 0) {
-                if (read(ends[0], buf, n) != n)
-                        wrong("the pipe holds fewer than %zd bytes", n);
-                came(&p->server, buf, n);
-        }
-        while (p->server.received < 10000) {
-                n = take(&p->server, sizeof(buf), MSG_DONTWAIT);
-                if (n <= 0)
-                        wrong("of 10000 bytes %llu came, then %s", (unsigned long long) p->server.received, outcome(n));
-        }
-        saw("all of 10000 bytes");
-        close(ends[0]);
-        close(ends[1]);
-}
-
 /* Which sends the kernel has done with the pages of, as an application waits for it that wants to use them again. */
 static void zerocopy(Pair *p) {
         int one = 1;
@@ -422,12 +395,6 @@ const Row rows_write[] = {
         { "sendmmsg", send_mmsg },
         { "sendfile", send_file, ROW_TCP },
         { "splice-to", splice_to, ROW_TCP },
-        {
-                "splice-from", splice_from, 0, EXPECT_DIFFERS, "splice() from the socket: E",
-                "`splice()` from the socket takes nothing, since it does not know the queue. With the guard it fails "
-                "with `EINVAL`, and the next connections stay on TCP; without it (`AllowQuirks=splice`) with "
-                "`EAGAIN`, though `poll()` says there is something: who splices on hangs",
-        },
         { "zerocopy", zerocopy, ROW_TCP },
         {
                 "ktls", ktls, ROW_TCP, EXPECT_EITHER, "client sets TLS_TX: EINVAL",

@@ -41,7 +41,9 @@
 #define COUNTERS_MAX 256
 #define FINISHED "."
 
-static const Row *const tables[] = { rows_read, rows_ready, rows_write, rows_close, rows_share };
+static const Row *const tables[] = {
+        rows_read, rows_ready, rows_write, rows_splice, rows_close, rows_share, rows_uring,
+};
 
 /* What the service counted. */
 typedef struct Counters {

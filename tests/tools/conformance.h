@@ -53,7 +53,7 @@ typedef struct Row {
 } Row;
 
 /* Ended by a row without a name. */
-extern const Row rows_read[], rows_ready[], rows_write[], rows_close[], rows_share[];
+extern const Row rows_read[], rows_ready[], rows_write[], rows_splice[], rows_close[], rows_share[], rows_uring[];
 
 /* ---- what was seen ---- */
 
