@@ -201,7 +201,7 @@ static __always_inline int on_flag(struct socket *socket, __u64 flag) {
                 return 0;
         if (is_member(sk, &cookie)) {
                 end = bpf_map_lookup_elem(&ends, &cookie);
-                if (end && !(end->flags & MESHCUT_END_OPTION))
+                if (end)
                         put_back(end);
                 flag |= MESHCUT_READER_PUT_BACK;
         }

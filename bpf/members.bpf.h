@@ -57,11 +57,14 @@ static __always_inline void shut(struct meshcut_end *end) {
 /* Something was asked of an enrolled socket that does not work there: its connection goes back to TCP at the first quiet
  * moment, and by TCP until then. */
 static __always_inline void put_back(struct meshcut_end *end) {
+        __u64 before = __sync_fetch_and_or(&end->flags, MESHCUT_END_OPTION);
         struct meshcut_end *peer;
 
-        if (!(end->flags & MESHCUT_END_DEMOTE))
+        if (before & MESHCUT_END_OPTION)
+                return;
+        if (!(before & MESHCUT_END_DEMOTE))
                 COUNT(end->rule, demoted, 1);
-        shut(end);
+        demote(end);
         peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
         if (peer)
                 shut(peer);
