@@ -28,10 +28,15 @@
 #define S_IFSOCK 0140000
 #define MAY_READ 4
 #define EINVAL 22
+#define ENOSYS 38
 #define SYS_SPLICE 275 /* x86-64 */
 #define SYS_SPLICE_32 313
-#define X32_SYSCALL_BIT 0x40000000UL
+#define SYS_SENDFILE 40
+#define SYS_SENDFILE_32 187
+#define SYS_SENDFILE64_32 239
+#define X32_SYSCALL_BIT 0x40000000U
 #define PF_IO_WORKER 0x10
+#define PF_KTHREAD 0x200000
 #define SOL_TCP 6
 #define TCP_ZEROCOPY_RECEIVE 35
 #define SIOCINQ 0x541b
@@ -53,16 +58,16 @@ struct {
         __uint(max_entries, 65536);
 } events SEC(".maps");
 
-static __always_inline bool is_member(struct sock *sk, __u64 *ret_cookie) {
-        struct meshcut_end *end;
+/* The end of a socket that is enrolled, else NULL. */
+static __always_inline struct meshcut_end *member_of(struct sock *sk) {
+        __u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+        struct meshcut_end *end = bpf_map_lookup_elem(&ends, &cookie);
 
-        *ret_cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-        end = bpf_map_lookup_elem(&ends, ret_cookie);
-        return end && !(end->flags & MESHCUT_END_DEMOTED);
+        return end && !(end->flags & MESHCUT_END_DEMOTED) ? end : NULL;
 }
 
 /* Remembers something of a cgroup. Tells the daemon of the call, if that is new. */
-static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
+static __always_inline void remember(__u64 cgroup, __u64 flags) {
         struct meshcut_reader *reader, first = {};
         struct meshcut_guard_event *event;
 
@@ -80,7 +85,6 @@ static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
         if (!event)
                 return;
         event->cgroup = cgroup;
-        event->cookie = cookie;
         event->flags = flags;
         event->pid = bpf_get_current_pid_tgid() >> 32;
         bpf_get_current_comm(event->command, sizeof(event->command));
@@ -88,24 +92,23 @@ static __always_inline void remember(__u64 cgroup, __u64 flags, __u64 cookie) {
 }
 
 /* The cgroup of a socket is the one in which it was created; the process may be in another. */
-static __always_inline void remember_reader(struct sock *sk, __u64 flags, __u64 cookie) {
+static __always_inline void remember_reader(struct sock *sk, __u64 flags) {
         __u64 of_socket = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
         __u64 of_process = bpf_get_current_cgroup_id();
 
-        remember(of_process, flags, cookie);
+        remember(of_process, flags);
         if (of_socket != of_process)
-                remember(of_socket, flags, cookie);
+                remember(of_socket, flags);
 }
 
 /* A call that reads from a socket without looking at the psock's queue: 0 when it may go on, else the error that it gets. */
 static __always_inline long refuse_splice(struct file *file) {
         struct socket *socket = BPF_CORE_READ(file, private_data);
         struct sock *sk = BPF_CORE_READ(socket, sk);
-        __u64 cookie;
 
-        if (!sk || !is_member(sk, &cookie))
+        if (!sk || !member_of(sk))
                 return 0;
-        remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED, cookie);
+        remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED);
         return -EINVAL;
 }
 
@@ -114,53 +117,61 @@ SEC("fentry/tcp_splice_read")
 int guard_splice(__u64 *ctx) {
         struct socket *socket = (struct socket *) ctx[0];
         struct sock *sk = BPF_CORE_READ(socket, sk);
-        __u64 cookie;
 
-        if (is_member(sk, &cookie))
-                remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_CAUGHT, cookie);
-        else
-                remember_reader(sk, MESHCUT_READER_SPLICES, cookie);
+        remember_reader(sk, MESHCUT_READER_SPLICES | (member_of(sk) ? MESHCUT_READER_CAUGHT : 0));
         return 0;
 }
 
-/* splice() of an io_uring always runs in a worker of its own, in which it is the only call at a time. */
+/* splice() of an io_uring always runs in a worker of its own, in which it is the only call at a time. No task storage: that is
+ * allocated on the spot, which can fail, and a splice() that is not seen hangs. */
 struct {
         __uint(type, BPF_MAP_TYPE_LRU_HASH);
         __uint(max_entries, 1024);
-        __type(key, __u64); /* thread and process */
+        __type(key, __u64); /* the worker's thread and process */
         __type(value, __u32);
 } uring_splices SEC(".maps");
 
 SEC("fentry/io_splice")
 int guard_uring(__u64 *ctx) {
-        __u64 thread = bpf_get_current_pid_tgid();
+        __u64 worker = bpf_get_current_pid_tgid();
         __u32 one = 1;
 
-        bpf_map_update_elem(&uring_splices, &thread, &one, BPF_ANY);
+        bpf_map_update_elem(&uring_splices, &worker, &one, BPF_ANY);
         return 0;
 }
 
 SEC("fexit/io_splice")
 int guard_uring_end(__u64 *ctx) {
-        __u64 thread = bpf_get_current_pid_tgid();
+        __u64 worker = bpf_get_current_pid_tgid();
 
-        bpf_map_delete_elem(&uring_splices, &thread);
+        bpf_map_delete_elem(&uring_splices, &worker);
         return 0;
 }
 
-/* Is splice() what the current thread is at? The number of a system call means another one to a 32-bit process, but none
- * that reads from a socket by this way. */
+/* Is the current thread in splice(), or in sendfile(), which splices where it writes to a pipe? The registers of a thread
+ * tell of its last system call also when that is over, and a worker of an io_uring has those of its creator: only during the
+ * call the result is not there yet. To a 32-bit process the numbers mean other calls, but none that reads from a socket by this way. */
 static __always_inline bool is_splicing(void) {
         struct task_struct *task = bpf_get_current_task_btf();
         struct pt_regs *regs = (struct pt_regs *) bpf_task_pt_regs(task);
-        __u64 call = regs->orig_ax & ~X32_SYSCALL_BIT, thread;
+        __u64 thread;
 
-        if (call == SYS_SPLICE || call == SYS_SPLICE_32)
-                return true;
-        if (!(task->flags & PF_IO_WORKER))
+        if (task->flags & PF_IO_WORKER) {
+                thread = bpf_get_current_pid_tgid();
+                return bpf_map_lookup_elem(&uring_splices, &thread);
+        }
+        if (regs->ax != (unsigned long) -ENOSYS)
                 return false;
-        thread = bpf_get_current_pid_tgid();
-        return bpf_map_lookup_elem(&uring_splices, &thread);
+        switch ((__u32) regs->orig_ax & ~X32_SYSCALL_BIT) {
+        case SYS_SPLICE:
+        case SYS_SPLICE_32:
+        case SYS_SENDFILE:
+        case SYS_SENDFILE_32:
+        case SYS_SENDFILE64_32:
+                return true;
+        default:
+                return false;
+        }
 }
 
 /* What splice() asks before it reads. read() and the like ask, too, so this has to be quick. */
@@ -177,57 +188,64 @@ SEC("fmod_ret/security_socket_getsockopt")
 int guard_zerocopy(__u64 *ctx) {
         struct socket *socket = (struct socket *) ctx[0];
         struct sock *sk;
-        __u64 cookie;
 
         if ((int) ctx[1] != SOL_TCP || (int) ctx[2] != TCP_ZEROCOPY_RECEIVE)
                 return 0;
         sk = BPF_CORE_READ(socket, sk);
-        if (!is_member(sk, &cookie)) {
-                remember_reader(sk, MESHCUT_READER_SPLICES, cookie);
+        if (!member_of(sk)) {
+                remember_reader(sk, MESHCUT_READER_SPLICES);
                 return 0;
         }
-        remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED, cookie);
+        remember_reader(sk, MESHCUT_READER_SPLICES | MESHCUT_READER_REFUSED);
         return -EINVAL;
 }
 
-/* A flag of a call that does not work on an enrolled socket. */
-static __always_inline int on_flag(struct socket *socket, __u64 flag) {
+/* The end of an enrolled socket that a process uses; NULL with *ret_sk if it is on TCP, without if it is none of TCP. A kernel
+ * thread's calls (nbd, iSCSI) say nothing of a cgroup. */
+static __always_inline struct meshcut_end *end_of(struct socket *socket, struct sock **ret_sk) {
         struct sock *sk = BPF_CORE_READ(socket, sk);
         __u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-        struct meshcut_end *end;
-        __u64 cookie;
 
-        if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-                return 0;
-        if (is_member(sk, &cookie)) {
-                end = bpf_map_lookup_elem(&ends, &cookie);
-                if (end)
-                        put_back(end);
-                flag |= MESHCUT_READER_PUT_BACK;
-        }
-        remember_reader(sk, flag, cookie);
-        return 0;
+        *ret_sk = NULL;
+        if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP ||
+            (bpf_get_current_task_btf()->flags & PF_KTHREAD))
+                return NULL;
+        *ret_sk = sk;
+        return member_of(sk);
 }
 
 /* Where it does not block it waits for nothing on TCP either. Each receive call of the host comes here: the flag first. */
 SEC("fentry/security_socket_recvmsg")
 int guard_waitall(__u64 *ctx) {
         struct socket *socket = (struct socket *) ctx[0];
+        struct meshcut_end *end;
+        struct sock *sk;
         int flags = ctx[3];
 
         if (!(flags & MSG_WAITALL) || (flags & MSG_DONTWAIT) || (BPF_CORE_READ(socket, file, f_flags) & O_NONBLOCK))
                 return 0;
-        return on_flag(socket, MESHCUT_READER_WAITS);
+        end = end_of(socket, &sk);
+        if (end)
+                put_back(end);
+        if (sk)
+                remember_reader(sk, MESHCUT_READER_WAITS | (end ? MESHCUT_READER_PUT_BACK : 0));
+        return 0;
 }
 
-/* Before the socket's program is asked: the urgent byte itself goes by TCP. */
 SEC("fentry/security_socket_sendmsg")
 int guard_urgent(__u64 *ctx) {
         struct msghdr *message = (struct msghdr *) ctx[1];
+        struct meshcut_end *end;
+        struct sock *sk;
 
         if (!(message->msg_flags & MSG_OOB))
                 return 0;
-        return on_flag((struct socket *) ctx[0], MESHCUT_READER_OPTION);
+        end = end_of((struct socket *) ctx[0], &sk);
+        if (end)
+                __sync_fetch_and_or(&end->flags, MESHCUT_END_URGENT);
+        if (sk)
+                remember_reader(sk, MESHCUT_READER_URGENT | (end ? MESHCUT_READER_PUT_BACK : 0));
+        return 0;
 }
 
 struct sum {
@@ -254,10 +272,9 @@ static __always_inline int add_redirected(struct sock *sk, int command, int *ans
         struct list_head *head;
         struct sum sum = {};
         unsigned long psock = (unsigned long) BPF_CORE_READ(sk, sk_user_data);
-        __u64 cookie;
         int bytes;
 
-        if (command != SIOCINQ || result != 0 || !(psock & PSOCK_BIT) || !is_member(sk, &cookie))
+        if (command != SIOCINQ || result != 0 || !(psock & PSOCK_BIT) || !member_of(sk))
                 return 0;
         head = (void *) (psock & ~PSOCK_FLAGS) + bpf_core_field_offset(struct sk_psock, ingress_msg);
         sum.head = head;

@@ -81,14 +81,8 @@ static __always_inline bool is_on_probation(__u64 cgroup, struct meshcut_reader 
         return true;
 }
 
-/* Do processes of its cgroup use what does not work on an enrolled socket? */
-static __always_inline bool uses_option(const struct meshcut_reader *reader, bool may_block) {
-        return reader && ((reader->flags & MESHCUT_READER_OPTION) || (may_block && (reader->flags & MESHCUT_READER_WAITS)));
-}
-
 /* Why the way in which the processes at the ends read forbids it, or -1. */
-static __always_inline int refuse_readers(__u64 client, __u64 server, const struct verdict *verdict,
-                                          const struct meshcut_control *c) {
+static __always_inline int refuse_readers(__u64 client, __u64 server, const struct meshcut_control *c) {
         struct meshcut_reader *reads_client = bpf_map_lookup_elem(&readers, &client);
         struct meshcut_reader *reads_server = bpf_map_lookup_elem(&readers, &server);
         bool on_probation;
@@ -96,7 +90,8 @@ static __always_inline int refuse_readers(__u64 client, __u64 server, const stru
         if ((reads_client && (reads_client->flags & MESHCUT_READER_SPLICES)) ||
             (reads_server && (reads_server->flags & MESHCUT_READER_SPLICES)))
                 return MESHCUT_LEFT_SPLICE;
-        if (uses_option(reads_client, verdict->client_may_block) || uses_option(reads_server, verdict->server_may_block))
+        if ((reads_client && (reads_client->flags & MESHCUT_READER_NEEDS_TCP)) ||
+            (reads_server && (reads_server->flags & MESHCUT_READER_NEEDS_TCP)))
                 return MESHCUT_LEFT_OPTION;
         if (c->probation == 0)
                 return -1;
@@ -206,7 +201,7 @@ static __always_inline void on_client(struct bpf_sock_ops *ctx, struct sock *sk)
                 handshake->listener |= MESHCUT_LISTENER_WATCH;
         }
         if (left < 0)
-                left = refuse_readers(end.identity.cgroup, handshake->server.cgroup, &verdict, c);
+                left = refuse_readers(end.identity.cgroup, handshake->server.cgroup, c);
         if (left < 0) {
                 end_init(&end, sk, &verdict, c);
                 end.flags = verdict.server_may_block ? MESHCUT_END_PEER_MAY_BLOCK : 0;
@@ -300,7 +295,7 @@ static __always_inline void on_server(struct bpf_sock_ops *ctx, struct sock *sk)
         if (client->flags & MESHCUT_END_OPTION) {
                 server = bpf_map_lookup_elem(&ends, &cookie);
                 if (server)
-                        shut(server);
+                        demote_for_option(server);
         }
 }
 

@@ -77,6 +77,7 @@ struct task_struct {
 
 /* What a system call came with. */
 struct pt_regs {
+        unsigned long ax;
         unsigned long orig_ax;
 };
 

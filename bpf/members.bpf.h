@@ -49,23 +49,29 @@ static __always_inline void demote(struct meshcut_end *end) {
         FETCHED(__sync_fetch_and_or(&end->flags, MESHCUT_END_OFF | MESHCUT_END_DEMOTE));
 }
 
-static __always_inline void shut(struct meshcut_end *end) {
-        __sync_fetch_and_or(&end->flags, MESHCUT_END_OPTION);
-        demote(end);
+/* Likewise, and says so of the messages that pass by TCP until then. True if it did not have to go anyway. */
+static __always_inline bool demote_for_option(struct meshcut_end *end) {
+        __u64 flags = MESHCUT_END_OFF | MESHCUT_END_DEMOTE | MESHCUT_END_OPTION;
+
+        return !(__sync_fetch_and_or(&end->flags, flags) & MESHCUT_END_DEMOTE);
 }
 
-/* Something was asked of an enrolled socket that does not work there: its connection goes back to TCP at the first quiet
- * moment, and by TCP until then. */
+/* Something was asked of an enrolled socket that does not work there: its connection goes back to TCP. Both ends may get here
+ * at once, so one of them decides whether the connection is counted. */
 static __always_inline void put_back(struct meshcut_end *end) {
-        __u64 before = __sync_fetch_and_or(&end->flags, MESHCUT_END_OPTION);
-        struct meshcut_end *peer;
+        struct meshcut_end *peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
+        bool new;
 
-        if (before & MESHCUT_END_OPTION)
+        if (end->flags & MESHCUT_END_OPTION)
                 return;
-        if (!(before & MESHCUT_END_DEMOTE))
+        if (peer && (peer->flags & MESHCUT_END_SERVER)) {
+                new = demote_for_option(peer);
+                demote_for_option(end);
+        } else {
+                new = demote_for_option(end);
+                if (peer)
+                        demote_for_option(peer);
+        }
+        if (new)
                 COUNT(end->rule, demoted, 1);
-        demote(end);
-        peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
-        if (peer)
-                shut(peer);
 }

@@ -162,6 +162,7 @@ struct meshcut_handshake {
 #define MESHCUT_END_DEMOTED (1U << 5)        /* left it */
 #define MESHCUT_END_KEEP_HDR_OPT (1U << 6)   /* another program had asked for the callback that demotion uses */
 #define MESHCUT_END_OPTION (1U << 7)         /* demoted because of a socket option, or of a call's flag */
+#define MESHCUT_END_URGENT (1U << 8)         /* sends by MSG_OOB: to be demoted with its next message */
 
 /* Element of "ends", keyed by the socket's cookie: a member of the sockhash. Written by programs that hold that
  * socket's lock, so without atomics, but for the flags and the peer, which the other end may write too. */
@@ -197,9 +198,11 @@ struct meshcut_reader {
 #define MESHCUT_READER_SPLICES (1U << 0)  /* splice() from a TCP socket, or TCP_ZEROCOPY_RECEIVE: never enrolled */
 #define MESHCUT_READER_REFUSED (1U << 1)  /* ... from an enrolled one: it got EINVAL */
 #define MESHCUT_READER_CAUGHT (1U << 2)   /* ... from an enrolled one, in a way that could not be refused */
-#define MESHCUT_READER_OPTION (1U << 3)   /* set an option on an enrolled socket, or sends by MSG_OOB: no more enrolled */
-#define MESHCUT_READER_WAITS (1U << 4)    /* reads blocking sockets by MSG_WAITALL: AllowBlocking= is of no effect */
-#define MESHCUT_READER_PUT_BACK (1U << 5) /* ... or used such a flag on an enrolled one, which went back to TCP */
+#define MESHCUT_READER_OPTION (1U << 3)   /* set an option on an enrolled socket that does not work there: no more enrolled */
+#define MESHCUT_READER_WAITS (1U << 4)    /* MSG_WAITALL on a TCP socket that blocks: likewise */
+#define MESHCUT_READER_URGENT (1U << 5)   /* MSG_OOB on a TCP socket: likewise */
+#define MESHCUT_READER_PUT_BACK (1U << 6) /* ... one of the two on an enrolled one, which goes back to TCP */
+#define MESHCUT_READER_NEEDS_TCP (MESHCUT_READER_OPTION | MESHCUT_READER_WAITS | MESHCUT_READER_URGENT)
 
 /* Key of "listeners", and element of "watched", which is keyed by cookie: whom a socket was accepted by. */
 struct meshcut_listener_key {
@@ -217,7 +220,6 @@ struct meshcut_listener {
 /* What the guard tells the daemon, by a ring buffer: of the first call for each flag of a cgroup. */
 struct meshcut_guard_event {
         __u64 cgroup;
-        __u64 cookie; /* of the socket */
         __u32 flags;  /* MESHCUT_READER_* */
         __u32 pid;
         char command[16];
@@ -232,7 +234,7 @@ _Static_assert(sizeof(struct meshcut_address_key) == 24, "no hole in an ABI stru
 _Static_assert(sizeof(struct meshcut_listener_key) == 16, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_listener) == 8, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_reader) == 16, "no hole in an ABI struct");
-_Static_assert(sizeof(struct meshcut_guard_event) == 40, "no hole in an ABI struct");
+_Static_assert(sizeof(struct meshcut_guard_event) == 32, "no hole in an ABI struct");
 _Static_assert(sizeof(struct meshcut_control) == 40, "no hole in an ABI struct");
 
 /* ---- the veth shortcut ---- */

@@ -140,6 +140,9 @@ int meshcut_msg(struct sk_msg_md *msg) {
                 if (reason == MESHCUT_PASSED_BLOCKING && now - end->established_ns > BLOCKING_GRACE_NS)
                         give_up_blocking(end);
         }
+        /* An urgent byte that went by TCP would stay urgent for ever at a receiver that is enrolled: the next one does. */
+        if (end->flags & MESHCUT_END_URGENT)
+                put_back(end);
         watch_for_stream(end, size);
         return SK_PASS;
 }

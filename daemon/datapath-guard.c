@@ -4,6 +4,7 @@
 
 #include "datapath-socket.h"
 #include "guard.skel.h"
+#include "pins.h"
 
 struct Guard {
         struct guard_bpf *skeleton;
@@ -22,8 +23,8 @@ static const struct {
 } programs[] = {
         { "guard_splice", GUARD_SPLICE, 3 },       { "guard_zerocopy", GUARD_SPLICE, 3 },
         { "guard_waitall", GUARD_SPLICE, 3 },      { "guard_urgent", GUARD_SPLICE, 3 },
-        { "guard_permission", GUARD_SPLICE, 3 },   { "guard_uring", GUARD_SPLICE, 1 },
-        { "guard_uring_end", GUARD_SPLICE, 1 },    { "guard_fionread", GUARD_FIONREAD, 1 },
+        { "guard_permission", GUARD_SPLICE, 3 },   { "guard_uring_end", GUARD_SPLICE, 1 },
+        { "guard_uring", GUARD_SPLICE, 1 },        { "guard_fionread", GUARD_FIONREAD, 1 },
         { "guard_fionread_tcp", GUARD_FIONREAD, 2 },
 };
 
@@ -34,22 +35,13 @@ static const char *const hooks[GUARD_PART_MAX][VARIANTS] = {
         [GUARD_FIONREAD] = { "sk_ioctl", "tcp_ioctl" },
 };
 
-static char *pin_path(const char *directory, size_t program) {
-        char *s;
-
-        return asprintf(&s, "%s/%s", directory, programs[program].name) < 0 ? NULL : s;
-}
-
-static void remove_pin(const char *directory, size_t program) {
-        _cleanup_free_ char *path = pin_path(directory, program);
-
-        if (path)
-                (void) unlink(path);
-}
-
+/* Those of another version, too. */
 void datapath_remove_guard_pins(const char *directory) {
-        for (size_t i = 0; i < ELEMENTSOF(programs); i++)
-                remove_pin(directory, i);
+        _cleanup_strv_free_ char **names = NULL;
+
+        (void) pins_list(directory, "guard_", &names);
+        for (size_t i = 0; names && names[i]; i++)
+                pins_remove(directory, names[i]);
 }
 
 static bool is_chosen(size_t program, GuardPart part, unsigned variant) {
@@ -65,7 +57,7 @@ static int attach(Guard *guard, SocketDatapath *dp, size_t program, struct bpf_l
                 return -errno;
         if (!dp)
                 return 0;
-        path = pin_path(dp->directory, program);
+        path = pins_path(dp->directory, programs[program].name);
         if (!path)
                 return -ENOMEM;
         (void) unlink(path);
@@ -83,8 +75,8 @@ static int on_event(void *userdata, void *data, size_t size) {
 static int start(Guard *guard, SocketDatapath *dp, GuardPart part, unsigned variant) {
         struct guard_bpf *s = guard->skeleton = guard_bpf__open();
         struct bpf_link **const links[] = {
-                &s->links.guard_splice,     &s->links.guard_zerocopy, &s->links.guard_waitall,   &s->links.guard_urgent,
-                &s->links.guard_permission, &s->links.guard_uring,    &s->links.guard_uring_end, &s->links.guard_fionread,
+                &s->links.guard_splice,     &s->links.guard_zerocopy,  &s->links.guard_waitall, &s->links.guard_urgent,
+                &s->links.guard_permission, &s->links.guard_uring_end, &s->links.guard_uring,   &s->links.guard_fionread,
                 &s->links.guard_fionread_tcp,
         };
         int r = 0;
@@ -129,7 +121,7 @@ int guard_new(SocketDatapath *dp, GuardPart part, Guard **ret) {
                 /* Nothing half done, and nothing that an earlier daemon chose otherwise. */
                 for (size_t j = 0; dp && j < ELEMENTSOF(programs); j++)
                         if (programs[j].part == part && (r < 0 || !is_chosen(j, part, variant)))
-                                remove_pin(dp->directory, j);
+                                pins_remove(dp->directory, programs[j].name);
                 if (r < 0)
                         continue;
                 if (dp && part == GUARD_SPLICE)

@@ -9,8 +9,8 @@ static const struct {
         const char *use;
 } uses[] = {
         { MESHCUT_READER_SPLICES, "reads by splice() or zero-copy receive" },
-        { MESHCUT_READER_WAITS, "reads blocking sockets by MSG_WAITALL, which AllowBlocking=yes cannot let in" },
-        { MESHCUT_READER_OPTION, "sends by MSG_OOB" },
+        { MESHCUT_READER_WAITS, "reads blocking sockets by MSG_WAITALL" },
+        { MESHCUT_READER_URGENT, "sends by MSG_OOB" },
 };
 
 static const char *use_of(uint32_t flags) {

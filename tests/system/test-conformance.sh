@@ -40,4 +40,13 @@ ns_add conf
 modprobe -q tls || true # kTLS, where it is a module
 mkdir "$CG/rows"
 at "$CG_TOP/infra" conf "$TOOLS/conformance" --cgroup="$CG/rows" --plain=127.0.0.1:$PLAIN \
-        --shortcut=127.0.0.1:$SHORTCUT --blocking=127.0.0.1:$BLOCKING "$@" >&2 || fail "see above"
+        --shortcut=127.0.0.1:$SHORTCUT --blocking=127.0.0.1:$BLOCKING "$@" >"$SCRATCH/table" || { cat "$SCRATCH/table"; fail "see above"; }
+cat "$SCRATCH/table" >&2
+
+# What must not hang: with the guard each way to splice is refused, and not just without result.
+guard=$(property Features | jq -r '.[] | select(.[0] == "splice-guard" and .[1]) | .[2]')
+if [[ -n $guard && $# == 0 ]]; then
+        for row in splice-from splice-32-bit splice-sendfile $([[ $guard == *io_splice* ]] && echo splice-io-uring); do
+                grep -qE "^$row +(differs .*: EINVAL; |not here )" "$SCRATCH/table" || fail "$row is not refused"
+        done
+fi

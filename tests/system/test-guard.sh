@@ -44,34 +44,32 @@ assert_eq "left" "$(since socket.connections_left.splice)" 1
 
 say "MSG_OOB on an enrolled socket"
 mark
-assert_eq "MSG_OOB is" "$(flags urgent oob)" announced
+assert_eq "MSG_OOB twice" "$(flags urgent oob)" "in-band urgent"
 assert_eq "paired" "$(since socket.connections_paired)" 1
 assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
 assert_ge "messages by TCP for it" "$(since socket.passed.option)" 1
 assert_eq "demoted" "$(since socket.demoted)" 1
 grep -Fq 'cgroup /urgent stay on TCP: python3 sends by MSG_OOB' "$SCRATCH/daemon.log" || fail "the log does not name it"
 mark
-assert_eq "the next connection's MSG_OOB is" "$(flags urgent oob)" urgent
+assert_eq "the next connection's MSG_OOB" "$(flags urgent oob)" "urgent urgent"
 assert_eq "left" "$(since socket.connections_left.option)" 1
 assert_eq "paired" "$(since socket.connections_paired)" 0
 
-say "MSG_WAITALL"
-configured no AllowBlocking=yes
-reload
-mark
-assert_eq "MSG_WAITALL is" "$(flags waits waitall)" short
-assert_eq "paired" "$(since socket.connections_paired)" 1
-assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
-assert_eq "demoted" "$(since socket.demoted)" 1
-grep -Fq 'cgroup /waits stay on TCP: python3 reads blocking sockets by MSG_WAITALL' "$SCRATCH/daemon.log" || fail "the log does not name it"
-mark
-assert_eq "the next connection's MSG_WAITALL is" "$(flags waits waitall)" whole
-assert_eq "left" "$(since socket.connections_left.option)" 1
-configured no
-reload
-mark
-at waits - "$TOOLS/rr" --seconds 0.1 >/dev/null || fail "rr"
-assert_eq "that do not block are not meant: paired" "$(since socket.connections_paired)" 1
+say "MSG_WAITALL on an enrolled socket, whether it may block or does so later"
+for allowed in yes no; do
+        configured no AllowBlocking=$allowed
+        reload
+        mark
+        assert_eq "MSG_WAITALL twice" "$(flags waits-$allowed waitall)" "short whole"
+        assert_eq "paired" "$(since socket.connections_paired)" 1
+        assert_ge "messages by shortcut" "$(since socket.messages_shortcut)" 10
+        assert_eq "demoted" "$(since socket.demoted)" 1
+        grep -Fq "cgroup /waits-$allowed stay on TCP: python3 reads blocking sockets by MSG_WAITALL" "$SCRATCH/daemon.log" ||
+                fail "the log does not name it"
+        mark
+        assert_eq "the next connection's MSG_WAITALL" "$(flags waits-$allowed waitall)" "whole whole"
+        assert_eq "left" "$(since socket.connections_left.option)" 1
+done
 
 say "a crash of the daemon: the guard goes on, and knows what it knew"
 kill -KILL "$DAEMON_PID"
@@ -105,8 +103,8 @@ configured auto AllowBlocking=yes
 reload
 mark
 for i in 1 2 3 4 5; do
-        assert_eq "MSG_WAITALL is" "$(flags fresh-waits waitall)" whole
-        assert_eq "MSG_OOB is" "$(flags fresh-urgent oob)" urgent
+        assert_eq "MSG_WAITALL" "$(flags fresh-waits waitall)" "whole whole"
+        assert_eq "MSG_OOB" "$(flags fresh-urgent oob)" "urgent urgent"
 done
 assert_eq "on probation" "$(since socket.connections_left.probation)" 2
 assert_eq "left" "$(since socket.connections_left.option)" 8

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -86,6 +87,16 @@ static void splice_uring(Pair *p) {
         splice_by(p, splice_call_uring);
 }
 
+static int sendfile_call(int from, int into, unsigned n) {
+        ssize_t r = sendfile(into, from, NULL, n);
+
+        return r < 0 ? -errno : r;
+}
+
+static void sendfile_to_pipe(Pair *p) {
+        splice_by(p, sendfile_call);
+}
+
 const Row rows_splice[] = {
         {
                 "splice-from", splice_from, 0, EXPECT_DIFFERS, "splice() from the socket: E",
@@ -100,6 +111,10 @@ const Row rows_splice[] = {
         {
                 "splice-io-uring", splice_uring, 0, EXPECT_DIFFERS, "splice() from the socket: E",
                 "the same, called by an io_uring",
+        },
+        {
+                "splice-sendfile", sendfile_to_pipe, 0, EXPECT_DIFFERS, "splice() from the socket: E",
+                "`sendfile()` from the socket to a pipe likewise, which is a `splice()`",
         },
         {},
 };

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A connection on loopback of which one call has a flag that enrolled sockets do not know.
+"""A connection on loopback of which two calls have a flag that enrolled sockets do not know.
 
     flags.py waitall     the server blocks, and receives 20 bytes that come as two times 10, by MSG_WAITALL
     flags.py oob         the client sends an urgent byte by MSG_OOB; no end blocks
 
-Some messages are exchanged before and after. Prints what the call did: "whole" or "short"; "urgent" (the server gets the byte
-by MSG_OOB), "announced" (poll() tells of it, and it comes in band) or "in band". Exit status 1 when bytes are not those that
-were sent, or do not come within 10 s."""
+Some messages are exchanged before and after each. Prints what each of the two calls did: "whole" or "short"; "urgent" (the server
+gets the byte by MSG_OOB), "announced" (poll() tells of it, and it comes in band) or "in-band". Exit status 1 when bytes are
+not those that were sent, or do not come within 10 s, or when poll() still tells of urgent ones that have been taken."""
 
 import select
 import socket
@@ -77,7 +77,9 @@ def oob(client, server):
         came += server.recv(3)
     if came + urgent != b"ab!":
         fail(f"other bytes than were sent: {came + urgent}")
-    return "urgent" if urgent else "announced" if announced else "in band"
+    if poll.poll(0):
+        fail("poll() tells of urgent bytes that were taken")
+    return "urgent" if urgent else "announced" if announced else "in-band"
 
 
 def main():
@@ -91,14 +93,16 @@ def main():
         fail("no connection")
     server, _ = listener.accept()
     server.setblocking(False)
-    exchange(client, server, 5)
-    said = waitall(client, server) if what == "waitall" else oob(client, server)
-    server.setblocking(False)
-    # Enough for both ends to leave the sockmap.
-    exchange(client, server, 20)
-    time.sleep(0.1)
-    exchange(client, server, 5)
-    print(said)
+    said = []
+    for _ in range(2):
+        exchange(client, server, 5)
+        said.append(waitall(client, server) if what == "waitall" else oob(client, server))
+        server.setblocking(False)
+        # Enough for both ends to leave the sockmap.
+        exchange(client, server, 20)
+        time.sleep(0.1)
+        exchange(client, server, 5)
+    print(*said)
 
 
 main()
