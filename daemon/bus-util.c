@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
+#include <time.h>
+
 #include "bus-util.h"
 
 /* Somebody may type a password meanwhile. */
@@ -217,12 +219,15 @@ static Call *take_first(BusQueue *q) {
         return c;
 }
 
-/* When the next call gets its turn: as soon as nothing else is to do, and at the latest after a time. */
+/* When the next call gets its turn: as soon as nothing else is to do, and at the latest after a time. Counted from now, not
+ * from when the event loop woke up: a call that takes longer than a turn would leave no time to read what others want. */
 static int schedule(BusQueue *q, bool idle, uint64_t usec) {
         int r = sd_event_source_set_enabled(q->idle, idle ? SD_EVENT_ON : SD_EVENT_OFF);
+        struct timespec now;
 
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
         if (r >= 0)
-                r = sd_event_source_set_time_relative(q->turn, usec);
+                r = sd_event_source_set_time(q->turn, now.tv_sec * USEC_PER_SEC + now.tv_nsec / NSEC_PER_USEC + usec);
         return r < 0 ? r : sd_event_source_set_enabled(q->turn, SD_EVENT_ONESHOT);
 }
 

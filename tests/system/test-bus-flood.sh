@@ -5,12 +5,9 @@
 # The service goes on, and others get a property in under 50 ms meanwhile.
 . "$(dirname "$0")/lib.sh"
 
-READ_MS=50 # how long a property may take
-
-# at_most WHAT MS BOUND: an emulated processor says nothing about time.
-at_most() {
-        if ((SLOW == 1)); then assert_le "$@"; else say "$1: $2 (emulated: of no account)"; fi
-}
+# How long a property may take. An emulated processor says nothing about time, but who has to wait for the others' calls waits
+# much longer than this.
+READ_MS=$((SLOW == 1 ? 50 : 2000))
 
 configure <<-'EOT'
 	[Veth]
@@ -83,7 +80,7 @@ calm() { # WHAT WAITING ARGUMENTS...: at least WAITING calls had no reply yet wh
                 (($(flooded pending) >= waiting)) || fail "$what: nobody waited"
                 flooded p90_ms >>"$SCRATCH/worst.$what"
         done
-        at_most "$what: time for a property, ms" "$(sort -g "$SCRATCH/worst.$what" | sed -n 2p)" $READ_MS
+        assert_le "$what: time for a property, ms" "$(sort -g "$SCRATCH/worst.$what" | sed -n 2p)" $READ_MS
 }
 calm GetStatistics 0 GetStatistics
 calm GetRuleStatistics 500 GetRuleStatistics
@@ -113,7 +110,7 @@ kill -0 $others 2>/dev/null || fail "the others did not wait: $(cat "$SCRATCH/ot
 begun=$(date +%s%N)
 wait $others || fail "the others fail: $(cat "$SCRATCH/others")"
 say "others' 2,000 calls: $(cat "$SCRATCH/others"), $((($(date +%s%N) - begun) / 1000000)) ms later"
-at_most "a call of somebody else, ms" $took $((($(date +%s%N) - begun) / 1000000))
+assert_le "a call of somebody else, ms" $took $((($(date +%s%N) - begun) / 1000000))
 
 say "many users wait for polkit"
 ask() { as_nobody "$TOOLS/flood" --calls "$1" --connections "$2" "$3"; }
