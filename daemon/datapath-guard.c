@@ -142,6 +142,14 @@ Guard *guard_free(Guard *guard) {
         return NULL;
 }
 
+void guard_remove(SocketDatapath *dp, GuardPart part) {
+        for (size_t i = 0; i < ELEMENTSOF(programs); i++)
+                if (programs[i].part == part)
+                        pins_remove(dp->directory, programs[i].name);
+        if (part == GUARD_SPLICE)
+                dp->guarded = false;
+}
+
 const char *guard_hook(const Guard *guard) {
         return guard->hook;
 }
