@@ -56,22 +56,18 @@ static __always_inline bool demote_for_option(struct meshcut_end *end) {
         return !(__sync_fetch_and_or(&end->flags, flags) & MESHCUT_END_DEMOTE);
 }
 
-/* Something was asked of an enrolled socket that does not work there: its connection goes back to TCP. Both ends may get here
- * at once, so one of them decides whether the connection is counted. */
+/* Something was asked of an enrolled socket that does not work there: its connection goes back to TCP. The flag comes before
+ * the look at the peer, since on_server() enters the peer and then looks at the flag. Where both ends get here at once, one
+ * of them decides whether the connection is counted. */
 static __always_inline void put_back(struct meshcut_end *end) {
-        struct meshcut_end *peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
-        bool new;
+        struct meshcut_end *peer;
+        bool mine, theirs;
 
         if (end->flags & MESHCUT_END_OPTION)
                 return;
-        if (peer && (peer->flags & MESHCUT_END_SERVER)) {
-                new = demote_for_option(peer);
-                demote_for_option(end);
-        } else {
-                new = demote_for_option(end);
-                if (peer)
-                        demote_for_option(peer);
-        }
-        if (new)
+        mine = demote_for_option(end);
+        peer = bpf_map_lookup_elem(&ends, &end->peer_cookie);
+        theirs = peer && demote_for_option(peer);
+        if (!peer || (end->flags & MESHCUT_END_SERVER) ? mine : theirs)
                 COUNT(end->rule, demoted, 1);
 }

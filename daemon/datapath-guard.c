@@ -35,6 +35,13 @@ static const char *const hooks[GUARD_PART_MAX][VARIANTS] = {
         [GUARD_FIONREAD] = { "sk_ioctl", "tcp_ioctl" },
 };
 
+uint64_t datapath_guard_hash(void) {
+        size_t size;
+        const void *bytes = guard_bpf__elf_bytes(&size);
+
+        return pins_hash(bytes, size);
+}
+
 /* Those of another version, too. */
 void datapath_remove_guard_pins(const char *directory) {
         _cleanup_strv_free_ char **names = NULL;
@@ -140,14 +147,6 @@ Guard *guard_free(Guard *guard) {
         guard_bpf__destroy(guard->skeleton);
         free(guard);
         return NULL;
-}
-
-void guard_remove(SocketDatapath *dp, GuardPart part) {
-        for (size_t i = 0; i < ELEMENTSOF(programs); i++)
-                if (programs[i].part == part)
-                        pins_remove(dp->directory, programs[i].name);
-        if (part == GUARD_SPLICE)
-                dp->guarded = false;
 }
 
 const char *guard_hook(const Guard *guard) {

@@ -207,7 +207,7 @@ static uint32_t probation(const SocketDatapath *dp, const Policy *policy) {
         case PROBATION_NO:
                 return 0;
         default:
-                return dp->guarded ? PROBATION : 0;
+                return dp->guarded && !(policy->allowed_quirks & (1ULL << QUIRK_SPLICE)) ? PROBATION : 0;
         }
 }
 

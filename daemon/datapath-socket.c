@@ -61,7 +61,7 @@ static const void *programs(size_t *ret_size) {
 
 /* A build whose programs or ABI differ has another one. */
 static uint64_t programs_hash(const SocketDatapath *dp) {
-        return pins_hash(dp->programs_bytes, dp->programs_size);
+        return pins_hash(dp->programs_bytes, dp->programs_size) ^ datapath_guard_hash();
 }
 
 static int pin_all(const SocketDatapath *dp) {

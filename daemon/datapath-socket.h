@@ -53,6 +53,8 @@ struct SocketDatapath {
         bool guarded; /* a guard watches for splice() */
 };
 
+/* Of the guard's programs; see pins_hash(). */
+uint64_t datapath_guard_hash(void);
 /* Removes the pins of a guard, this daemon's or an earlier one's. */
 void datapath_remove_guard_pins(const char *directory);
 

@@ -148,8 +148,6 @@ int guard_new(SocketDatapath *dp, GuardPart part, Guard **ret);
 /* Pins stay, so that the guard outlives a crash. Takes NULL. Returns NULL. */
 Guard *guard_free(Guard *guard);
 DEFINE_CLEANUP(Guard *, guard_free);
-/* Ends a part also where only an earlier daemon's pins are left. Its handle has to be freed already. */
-void guard_remove(SocketDatapath *dp, GuardPart part);
 /* The functions of the kernel by which it works. */
 const char *guard_hook(const Guard *guard);
 /* Of a guard by itself: takes the socket with this cookie for an enrolled one. */

@@ -53,31 +53,12 @@ static int on_guard(sd_event_source *source, int fd, uint32_t revents, void *use
         return 0;
 }
 
-/* Nobody needs to be protected from splice() who accepts what it does, and the guard costs every read of a file a little. What
- * mends FIONREAD costs nobody anything. */
-static bool is_wanted(const Manager *m, GuardPart part) {
-        static const ProbeId probes[] = { [GUARD_SPLICE] = PROBE_SPLICE_GUARD, [GUARD_FIONREAD] = PROBE_FIONREAD_FIX };
-
-        return m->probes.features[probes[part]].passed &&
-               (part != GUARD_SPLICE || !(m->policy->allowed_quirks & (1ULL << QUIRK_SPLICE)));
-}
-
-static void stop(Manager *m, GuardPart part) {
-        if (part == GUARD_SPLICE)
-                m->guard_news = sd_event_source_unref(m->guard_news);
-        m->guards[part] = guard_free(m->guards[part]);
-}
-
 int manager_guard_start(Manager *m) {
+        static const ProbeId probes[] = { [GUARD_SPLICE] = PROBE_SPLICE_GUARD, [GUARD_FIONREAD] = PROBE_FIONREAD_FIX };
         int r;
 
         for (GuardPart part = 0; part < GUARD_PART_MAX; part++) {
-                if (!is_wanted(m, part)) {
-                        stop(m, part);
-                        guard_remove(m->socket, part);
-                        continue;
-                }
-                if (m->guards[part])
+                if (m->guards[part] || !m->probes.features[probes[part]].passed)
                         continue;
                 r = guard_new(m->socket, part, &m->guards[part]);
                 if (r < 0)
@@ -89,6 +70,7 @@ int manager_guard_start(Manager *m) {
 }
 
 void manager_guard_stop(Manager *m) {
+        m->guard_news = sd_event_source_unref(m->guard_news);
         for (GuardPart part = 0; part < GUARD_PART_MAX; part++)
-                stop(m, part);
+                m->guards[part] = guard_free(m->guards[part]);
 }

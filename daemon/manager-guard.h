@@ -5,7 +5,6 @@
 
 #include "manager.h"
 
-/* By the policy in m, before it is applied: probation goes by whether somebody watches. Stops what the policy does not want, and
- * lets be what runs already. */
+/* Before the policy is applied: probation goes by whether somebody watches. Does nothing when it runs already. */
 int manager_guard_start(Manager *m);
 void manager_guard_stop(Manager *m);

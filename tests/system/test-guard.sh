@@ -71,21 +71,6 @@ for allowed in yes no; do
         assert_eq "left" "$(since socket.connections_left.option)" 1
 done
 
-say "no guard for who accepts the quirk"
-guards() { find "$SCRATCH/bpf/meshcut/socket" -name 'guard_*' ! -name 'guard_fionread*' | wc -l; }
-configured no
-reload
-assert_ge "pins of the guard" "$(guards)" 5
-sed -i 's/^CgroupRoot=.*/&\nAllowQuirks=splice/' "$SCRATCH/meshcut.conf"
-reload
-assert_eq "pins of the guard" "$(guards)" 0
-mark
-assert_eq "splice() ends with" "$(splicer unwatched)" EAGAIN
-assert_eq "paired" "$(since socket.connections_paired)" 1
-configured no
-reload
-assert_eq "with the guard again splice() ends with" "$(splicer unwatched)" EINVAL
-
 say "a crash of the daemon: the guard goes on, and knows what it knew"
 kill -KILL "$DAEMON_PID"
 wait "$DAEMON_PID" 2>/dev/null || true

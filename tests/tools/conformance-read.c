@@ -341,7 +341,7 @@ const Row rows_read[] = {
                 "oob", oob, ROW_TCP, EXPECT_DIFFERS, "recv(MSG_OOB): 1",
                 "urgent bytes (`MSG_OOB`) arrive in band, without `POLLPRI`: what is handed over has no urgent "
                 "pointer, and `recv(MSG_OOB)` reads on. With the guard the connection goes back to TCP then, and the next "
-                "ones stay there",
+                "ones stay there; a second one that is sent before that does raise `POLLPRI`, until the next read on TCP",
         },
         {
                 "timestamp", timestamp, 0, EXPECT_DIFFERS, "with a timestamp: no",
