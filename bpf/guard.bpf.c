@@ -150,7 +150,8 @@ int guard_uring_end(__u64 *ctx) {
 
 /* Is the current thread in splice(), or in sendfile(), which splices where it writes to a pipe? The registers of a thread
  * tell of its last system call also when that is over, and a worker of an io_uring has those of its creator: only during the
- * call the result is not there yet. To a 32-bit process the numbers mean other calls, but none that reads from a socket by this way. */
+ * call the result is not there yet. The numbers of one kind of process mean other calls to the other, but none that reads
+ * from a socket in this way. */
 static __always_inline bool is_splicing(void) {
         struct task_struct *task = bpf_get_current_task_btf();
         struct pt_regs *regs = (struct pt_regs *) bpf_task_pt_regs(task);
