@@ -61,7 +61,7 @@ assert_eq "left as new_cgroup" "$(counter socket.connections_left.new_cgroup)" 2
 judged young $B4:7001 paired
 
 say "a reload turns a running connection off, and on again"
-at app a "$TOOLS/rr" --connect $B4:7001 --seconds 3 >/dev/null &
+at app a "$TOOLS/rr" --connect $B4:7001 --seconds $((3 * SLOW)) >/dev/null &
 client=$!
 sleep 0.3
 printf '[Rule all]\nAction=leave\n' | configure
